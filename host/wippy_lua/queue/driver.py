@@ -1,0 +1,116 @@
+"""The seam between the host and brokers: what a driver does, and what it cannot.
+
+Drivers move bytes. They know nothing of Lua, functions, retries or policies; what becomes of a
+message is decided in `settle.py` and told to the delivery. `wippy_lua.testing.DriverSuite` is
+this contract as tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from wippy_lua.queue.config import QueueConfig
+from wippy_lua.queue.message import Delivery, Message
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a driver can do. A driver states what it cannot; `False` is refused at start."""
+
+    delay: bool = True
+    priority: bool = True
+    ttl: bool = True
+    max_length: bool = True
+    #: `release(0, charged=False)` gives the attempt back.
+    uncharged_release: bool = True
+    #: `move` is one transaction.
+    atomic_move: bool = True
+    #: Redelivered messages go to the back of the queue.
+    redelivers_at_tail: bool = True
+    #: `info` is exact at every moment and tells every field.
+    exact_info: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class QueueInfo:
+    """Counts of one queue at one moment; None where the broker cannot tell.
+
+    `message_count` is `ready + in_flight + delayed`. `oldest_age` is seconds since the oldest
+    message that is not settled was published, None when there is none.
+    """
+
+    ready: int
+    message_count: int | None = None
+    in_flight: int | None = None
+    delayed: int | None = None
+    consumer_count: int | None = None
+    oldest_age: float | None = None
+    approximate: bool = False
+
+
+class Sink(Protocol):
+    """Where a driver puts deliveries: a consumer's buffer. `put` never blocks."""
+
+    def put(self, item: Delivery) -> None: ...
+
+
+class Attachment(Protocol):
+    """A consumer's subscription to one queue."""
+
+    def detach(self) -> None:
+        """Stops new deliveries; idempotent. What was delivered can still be settled."""
+
+
+class Driver(Protocol):
+    """One broker connection with its queues. All methods are safe from any greenlet of one hub."""
+
+    capabilities: Capabilities
+
+    def start(self) -> None:
+        """Connects; raises `WippyError` when that fails. May be called again after `stop`."""
+
+    def stop(self) -> None:
+        """Flushes settlements and disconnects; quiet when never started."""
+
+    def declare_queue(self, queue: QueueConfig) -> None:
+        """Creates the queue, or checks that the existing one has the same properties.
+
+        Idempotent. Raises `WippyError` of kind CONFLICT when they differ (showing both), and of
+        kind INVALID for an option that this driver does not know or cannot do.
+        """
+
+    def publish(
+        self,
+        queue: str,
+        messages: Sequence[Message],
+        *,
+        delay: float = 0.0,
+        ttl: float | None = None,
+        timeout: float = 10.0,
+    ) -> None:
+        """Stores all messages; returning means that they are safe by this driver's standard.
+
+        Blocks at most `timeout` seconds for room or for the broker, then raises `QueueFull` or
+        `WippyError` of kind TIMEOUT or UNAVAILABLE. When only some were stored it raises
+        `PublishError`. `ttl` counts from now and includes the delay.
+        """
+
+    def attach(self, queue: str, credit: int, deliveries: Sink) -> Attachment:
+        """Starts delivery: at most `credit` (1 or more) deliveries are unsettled at once."""
+
+    def info(self, queue: str) -> QueueInfo:
+        """Returns the queue's counts."""
+
+    def peek(self, queue: str, limit: int) -> list[Message]:
+        """Returns up to `limit` ready messages in delivery order and changes nothing.
+
+        A broker that cannot look without taking raises `WippyError` of kind INVALID that says so.
+        """
+
+    def take(self, queue: str, limit: int) -> list[Delivery]:
+        """Takes up to `limit` ready messages, for an operator who repairs a queue."""
+
+    def purge(self, queue: str) -> int:
+        """Removes all ready and delayed messages; returns how many. In flight ones stay."""
