@@ -54,9 +54,8 @@ def priority_of(message: Message) -> int:
 class Delivery:
     """One attempt to hand a message to a consumer. Each driver has its subclass.
 
-    A delivery is settled by exactly one of `ack`, `release` and `move`. Call them through
-    `queue.settle.apply`, which sees to that; the verbs themselves don't check. All may block
-    for one broker call or return once the settlement is queued for the wire, and raise
+    A delivery is settled by exactly one of `ack`, `release` and `move`; who calls them sets
+    `settled` first, as the consumer does. All may block for one broker call or return once the settlement is queued for the wire, and raise
     `WippyError` when the broker cannot be reached: the message then comes back by itself.
     """
 

@@ -1,0 +1,24 @@
+"""Drivers by kind. A driver's module is imported when an entry of its kind appears, not before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+
+from wippy_lua.clock import Clock
+from wippy_lua.log import Log
+from wippy_lua.queue.driver import Driver
+from wippy_lua.registry.entry import Entry
+
+#: Makes a driver of its entry: each driver module has a function `from_entry` of this shape.
+Factory = Callable[[Entry, Clock, Log], Driver]
+
+_MODULES: Mapping[str, str] = {
+    "queue.driver.memory": "wippy_lua.queue.drivers.memory",
+}
+
+
+def make_driver(entry: Entry, clock: Clock, log: Log) -> Driver:
+    """Returns the driver of a `queue.driver.*` entry, not started."""
+    factory: Factory = import_module(_MODULES[entry.kind]).from_entry
+    return factory(entry, clock, log)

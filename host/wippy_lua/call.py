@@ -1,0 +1,108 @@
+"""One function call in progress: what it may know of itself, and how it is ended from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from math import inf
+from typing import TYPE_CHECKING, TypeAlias
+
+import gevent
+from gevent import getcurrent
+
+if TYPE_CHECKING:
+    from greenlet import greenlet
+
+    from wippy_lua.queue.message import Delivery
+    from wippy_lua.queue.settle import Outcome
+
+    #: Settles a call's delivery on its handler's behalf; False when it was settled before.
+    Settler: TypeAlias = Callable[["Call", Outcome], bool]
+
+
+class End(Enum):
+    """Why the host ended a call."""
+
+    TIMEOUT = "timeout"
+    INTERRUPTED = "interrupted"
+
+
+class CallInterrupt(BaseException):  # noqa: N818 - a control flow exception, as GreenletExit is
+    """Thrown into the greenlet of a call that waits in the host; never leaves the call."""
+
+
+class Call:
+    """A call of one function, from before its VM runs to its outcome.
+
+    `deadline` is on `time.monotonic`. `cancelled` is what `msg:cancelled()` tells: the handler may
+    finish, and what it leaves undone is given back. `end` is set once the call must stop running.
+    """
+
+    __slots__ = (
+        "cancelled",
+        "consumer",
+        "deadline",
+        "ends_at_wait",
+        "delivery",
+        "end",
+        "foreign",
+        "function",
+        "greenlet",
+        "loading",
+        "queue",
+        "settler",
+        "waiting",
+    )
+
+    def __init__(
+        self,
+        function: str,
+        *,
+        deadline: float = inf,
+        delivery: Delivery | None = None,
+        consumer: str = "",
+        queue: str = "",
+        settler: Settler | None = None,
+        loading: bool = False,
+    ) -> None:
+        self.function = function
+        self.deadline = deadline
+        self.delivery = delivery
+        self.consumer = consumer
+        self.queue = queue
+        self.settler = settler
+        self.loading = loading
+        self.cancelled = False
+        self.end: End | None = None
+        #: An exception from outside that the call must let through once its Lua has unwound.
+        self.foreign: BaseException | None = None
+        self.greenlet: greenlet = getcurrent()
+        #: True when the next host function that the call enters ends it.
+        self.ends_at_wait = False
+        #: True while the call is inside a host function, where it may be switched away.
+        self.waiting = False
+
+    def interrupt(self, end: End = End.INTERRUPTED) -> None:
+        """Ends the call: at once where it waits in the host, else at its hook's next look."""
+        if self.end is None:
+            self.end = end
+        if self.waiting:
+            gevent.get_hub().loop.run_callback(self._wake)
+
+    def end_at_wait(self) -> None:
+        """Ends the call where it waits in the host: there now, or at the next host function."""
+        self.ends_at_wait = True
+        if self.waiting:
+            self.interrupt()
+
+    def caught(self, error: BaseException) -> None:
+        """Notes an exception that arrived while the call was inside a host function."""
+        if self.end is None or not isinstance(error, CallInterrupt):
+            self.foreign = error
+            self.end = self.end or End.INTERRUPTED
+
+    def _wake(self) -> None:
+        # Asked again here: between the request and this callback the wait may have ended.
+        if self.waiting and not self.greenlet.dead:
+            self.greenlet.throw(CallInterrupt())
+

@@ -1,0 +1,198 @@
+"""The host: an app's registry brought to life. This is the embedding API.
+
+Reads like a table of contents: `__init__` loads and connects the parts, `start` and `stop` leave
+the order to the supervisor, and each verb goes straight to the part that does it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from math import inf
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import Any
+
+import gevent
+import msgspec
+from gevent.event import Event
+
+from wippy_lua.assembly import App
+from wippy_lua.call import Call
+from wippy_lua.clock import Clock, SystemClock
+from wippy_lua.errors import CallError, Kind, WippyError
+from wippy_lua.handoff import Handoff
+from wippy_lua.log import Log, NullLog
+from wippy_lua.lua.resolver import PythonModule
+from wippy_lua.queue.driver import QueueInfo
+from wippy_lua.queue.manager import PublishOptions
+from wippy_lua.queue.message import Header
+from wippy_lua.supervisor.state import ServiceState
+
+
+DRAIN_POLL_SECONDS = 0.02
+
+
+class Host:
+    """An app folder, its `_index.yaml` or its `main.lua`, ready to start.
+
+    `modules` are Lua modules made of Python functions, by module and function name; they take and
+    return plain values, run on the calling greenlet and should wait through gevent only. `env`
+    expands `${env:NAME}` in the registry, `overrides` are "namespace:name.field=value".
+    Raises ConfigError with every problem of the app, Lua that does not load included.
+
+    A host belongs to the hub of the thread that started it. `publish`, `call` and `info` may come
+    from other native threads.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        modules: Mapping[str, PythonModule] | None = None,
+        env: Mapping[str, str] | None = None,
+        overrides: Sequence[str] = (),
+        log: Log | None = None,
+        log_level: str = "info",
+        clock: Clock | None = None,
+    ) -> None:
+        self._log = log or NullLog()
+        self._app = App.load(
+            Path(path),
+            python_modules=modules or {},
+            env=os.environ if env is None else env,
+            overrides=overrides,
+            log=self._log,
+            log_level=log_level,
+            clock=clock or SystemClock(),
+        )
+        self._handoff = Handoff()
+        self._stopped = Event()
+        self._started = False
+
+    def __enter__(self) -> Host:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Starts what has `auto_start`, and what that depends on; returns when all of it runs.
+
+        Raises the error of a service with `startup: required` that could not start, after
+        stopping the others.
+        """
+        if self._started:
+            return
+        self._handoff.bind()
+        self._stopped.clear()
+        self._app.start()
+        self._started = True
+
+    def stop(self, timeout: float | None = None) -> None:
+        """Stops everything, dependents first; quiet when never started.
+
+        Each service has its own `stop_timeout`; `timeout` bounds them all. Raises an
+        `ExceptionGroup` with a StopTimeout for each service that had to be interrupted.
+        """
+        if not self._started:
+            return
+        self._started = False
+        try:
+            with gevent.Timeout(timeout, WippyError(f"host did not stop within {timeout}s", kind=Kind.TIMEOUT)):
+                self._app.stop()
+        finally:
+            self._stopped.set()
+
+    def serve_forever(self) -> None:
+        """Blocks until `stop` is called from another greenlet or a signal handler."""
+        self._stopped.wait()
+
+    def publish(
+        self,
+        queue: str,
+        data: object,
+        headers: dict[str, Header] | None = None,
+        *,
+        delay: float | str = 0.0,
+        ttl: float | str | None = None,
+        timeout: float | str = 10.0,
+        message_id: str | None = None,
+    ) -> str:
+        """Publishes a value and returns the message's ID once it is safe by its driver's standard.
+
+        `str` and `bytes` travel as they are, anything else by the queue's codec. Raises
+        QueueNotFound, or WippyError of kind INVALID, UNAVAILABLE or TIMEOUT.
+        """
+        options = PublishOptions(delay=delay, ttl=ttl, timeout=timeout)
+
+        def publish() -> str:
+            manager = self._app.manager
+            message = manager.encode(queue, data, headers, message_id)
+            manager.publish(queue, (message,), options)
+            return message.id
+
+        return self._handoff.run(publish)
+
+    def call(self, function: str, *arguments: object, timeout: float | None = None) -> Any:
+        """Calls a function and returns its value; `timeout` is seconds of wall time.
+
+        Raises CallError with the kind, message, details and Lua stack of what went wrong.
+        """
+        packed = _pack(function, arguments)
+
+        def call() -> bytes | None:
+            limit = timeout if timeout is not None else self._app.functions.program(function).timeout
+            deadline = inf if limit is None else monotonic() + limit
+            return self._app.functions.call(Call(function, deadline=deadline), packed)
+
+        result = self._handoff.run(call)
+        return None if result is None else msgspec.msgpack.decode(result)
+
+    def info(self, queue: str) -> QueueInfo:
+        """Returns a queue's counts; raises QueueNotFound."""
+        return self._handoff.run(lambda: self._app.manager.info(queue))
+
+    def start_service(self, service: str) -> None:
+        """Starts a service and what it depends on; raises its error when it cannot start."""
+        self._app.supervisor.start_service(service)
+
+    def stop_service(self, service: str) -> None:
+        """Stops a service, after those that depend on it; raises as `stop` does."""
+        self._app.supervisor.stop_service(service)
+
+    def services(self) -> Mapping[str, ServiceState]:
+        """Returns the state of every service by ID."""
+        return self._app.supervisor.services()
+
+    def run_main(self, arguments: Sequence[str] = ()) -> object:
+        """Runs the app's `main.lua` and returns what it returned; raises CallError.
+
+        None at once when the app has none.
+        """
+        return self._app.run_main(arguments)
+
+    def has_consumers(self) -> bool:
+        """Tells whether a consumer runs, or will again after its restart."""
+        return self._app.has_active_consumers()
+
+    def drain(self) -> None:
+        """Blocks until every queue that has a consumer is empty and idle, delayed messages included."""
+        while not self._stopped.is_set() and not self._app.is_idle():
+            gevent.sleep(DRAIN_POLL_SECONDS)
+
+
+def _pack(function: str, arguments: Sequence[object]) -> bytes:
+    try:
+        return msgspec.msgpack.encode(arguments)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise CallError(f"arguments of {function}: {error}", kind=Kind.INVALID) from error
+
+

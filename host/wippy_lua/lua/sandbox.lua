@@ -1,0 +1,217 @@
+-- The world that a script sees: guarded globals, read-only libraries, and calls that the host can
+-- always end. Runs once in each VM, before any script, with the real libraries in reach.
+--
+-- Rules that everything here follows:
+--   * A killed call unwinds completely. `kill` is an error that no pcall or coroutine keeps.
+--   * Hooks belong to one thread of Lua each, so every coroutine gets one as it is made. They
+--     are off in a message handler and in the `<close>` handlers of a coroutine that died of an
+--     error; so xpcall calls its handler after unwinding, and every coroutine body runs inside a
+--     pcall of its own.
+--   * A finalizer runs where no hook does: `__gc` is refused.
+
+local bounded, preempt = ...
+
+local real = {
+  coroutine = coroutine,
+  load = load,
+  next = next,
+  rawset = rawset,
+  select = select,
+  setmetatable = setmetatable,
+}
+local error, pcall, rawget, type = error, pcall, rawget, type
+
+local MAX_SOURCE = 1048576 -- bytes that `load` takes: the compiler is C code and runs unhooked
+
+local is_final = preempt.is_final
+
+---------------------------------------------------------------------------------------------------
+-- Calls that cannot keep a kill
+
+local function protected(ok, err, ...)
+  if not ok and is_final(err) then
+    error(err, 0)
+  end
+  return ok, err, ...
+end
+
+local function safe_pcall(f, ...)
+  return protected(pcall(f, ...))
+end
+
+local function handled(handler, ok, ...)
+  if ok then
+    return true, ...
+  end
+  local err = ...
+  if is_final(err) then
+    error(err, 0)
+  end
+  return false, handler(err)
+end
+
+local function safe_xpcall(f, handler, ...)
+  return handled(handler, pcall(f, ...))
+end
+
+local function raise_again(ok, ...)
+  if not ok then
+    error((...), 0)
+  end
+  return ...
+end
+
+local function safe_create(f)
+  if type(f) ~= "function" then
+    error("bad argument #1 to 'create' (function expected)", 2)
+  end
+  local thread = real.coroutine.create(function(...)
+    return raise_again(pcall(f, ...))
+  end)
+  preempt.arm(thread)
+  return thread
+end
+
+local function safe_resume(thread, ...)
+  return protected(real.coroutine.resume(thread, ...))
+end
+
+local function safe_wrap(f)
+  local thread = safe_create(f)
+  return function(...)
+    return raise_again(protected(real.coroutine.resume(thread, ...)))
+  end
+end
+
+local function safe_close(thread)
+  return protected(real.coroutine.close(thread))
+end
+
+---------------------------------------------------------------------------------------------------
+-- Read-only libraries
+
+local frozen = real.setmetatable({}, { __mode = "k" })
+
+--- Marks a table that looks after itself as one that `rawset` must not touch.
+local function protect(t)
+  frozen[t] = true
+  return t
+end
+
+--- Returns a read-only view of a library table, called `name` in errors.
+local function freeze(library, name)
+  if type(library) ~= "table" or frozen[library] then
+    return library
+  end
+  local view = {}
+  frozen[view] = true
+  return real.setmetatable(view, {
+    __index = library,
+    __newindex = function(_, key)
+      error(("%s is read-only: cannot set '%s'"):format(name, tostring(key)), 2)
+    end,
+    __pairs = function()
+      return real.next, library, nil
+    end,
+    __metatable = false,
+  })
+end
+
+local function safe_rawset(t, key, value)
+  if frozen[t] then
+    error("the table is read-only", 2)
+  end
+  return real.rawset(t, key, value)
+end
+
+local function safe_setmetatable(t, metatable)
+  if type(metatable) == "table" and rawget(metatable, "__gc") ~= nil then
+    error("__gc is not allowed: finalizers run where nothing can stop them", 2)
+  end
+  return real.setmetatable(t, metatable)
+end
+
+---------------------------------------------------------------------------------------------------
+-- The environment
+
+local env = {}
+
+local function collect(reader)
+  local pieces, size = {}, 0
+  while true do
+    local piece = reader()
+    if piece == nil or piece == "" then
+      return table.concat(pieces)
+    end
+    if type(piece) ~= "string" then
+      return nil, "reader function must return a string"
+    end
+    size = size + #piece
+    if size > MAX_SOURCE then
+      return nil, "source is longer than 1 MiB"
+    end
+    pieces[#pieces + 1] = piece
+  end
+end
+
+local function safe_load(chunk, name, mode, ...)
+  local source, problem = chunk, nil
+  if type(chunk) == "function" then
+    source, problem = collect(chunk)
+  end
+  if type(source) ~= "string" then
+    return nil, problem or "bad argument #1 to 'load' (string or function expected)"
+  end
+  if #source > MAX_SOURCE then
+    return nil, "source is longer than 1 MiB"
+  end
+  if mode ~= nil and mode ~= "t" and mode ~= "bt" then
+    return nil, "attempt to load a text chunk (mode is '" .. tostring(mode) .. "')"
+  end
+  local chunk_env = env
+  if real.select("#", ...) > 0 then
+    chunk_env = ...
+  end
+  return real.load(source, name == nil and "=(load)" or name, "t", chunk_env)
+end
+
+for _, name in ipairs({
+  "assert", "error", "getmetatable", "ipairs", "next", "pairs", "rawequal", "rawget", "rawlen",
+  "select", "tonumber", "tostring", "type",
+}) do
+  env[name] = _G[name]
+end
+
+env._G = env
+env._VERSION = _VERSION
+env.collectgarbage = bounded.collectgarbage
+env.load = safe_load
+env.pcall = safe_pcall
+env.rawset = safe_rawset
+env.setmetatable = safe_setmetatable
+env.xpcall = safe_xpcall
+env.coroutine = freeze({
+  close = safe_close,
+  create = safe_create,
+  isyieldable = coroutine.isyieldable,
+  resume = safe_resume,
+  running = coroutine.running,
+  status = coroutine.status,
+  wrap = safe_wrap,
+  yield = coroutine.yield,
+}, "coroutine")
+env.math = freeze(math, "math")
+env.os = freeze(bounded.os, "os")
+env.string = freeze(bounded.string, "string")
+env.table = freeze(bounded.table, "table")
+env.utf8 = freeze(bounded.utf8 or utf8, "utf8")
+
+local string_metatable = debug.getmetatable("")
+string_metatable.__index = bounded.string
+string_metatable.__metatable = false
+
+return {
+  env = env,
+  freeze = freeze,
+  protect = protect,
+}

@@ -1,0 +1,27 @@
+"""Finds the Lua modules of the standard library."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.abc import Traversable
+from importlib.resources import files
+from pathlib import Path
+
+
+def stdlib_root() -> Traversable:
+    """Returns the folder of Lua standard modules: packaged in a wheel, the repo's in a checkout."""
+    packaged = files("wippy_lua") / "stdlib"
+    return packaged if packaged.is_dir() else Path(__file__).parents[3] / "stdlib"
+
+
+@cache
+def library_source(name: str) -> bytes | None:
+    """Returns the source of a standard module, None when there is no such module."""
+    file = stdlib_root() / f"{name}.lua"
+    return file.read_bytes() if name.isidentifier() and file.is_file() else None
+
+
+@cache
+def library_names() -> frozenset[str]:
+    """Returns the names of all standard modules."""
+    return frozenset(f.name[:-4] for f in stdlib_root().iterdir() if f.name.endswith(".lua"))

@@ -1,0 +1,84 @@
+"""What the supervisor runs besides consumers: drivers and Lua programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import gevent
+
+from wippy_lua.call import Call
+from wippy_lua.errors import CallError, StopTimeout
+from wippy_lua.log import Log
+from wippy_lua.lua.runtime import VM
+from wippy_lua.queue.driver import Driver
+
+Exited = Callable[[BaseException | None], None]
+
+#: Seconds that an interrupted program gets to unwind.
+UNWIND_SECONDS = 1.0
+
+
+class DriverService:
+    """A driver with the queues that it has to know before anybody uses it."""
+
+    def __init__(self, driver: Driver, declare: Callable[[], None]) -> None:
+        self._driver = driver
+        self._declare = declare
+
+    def start(self, exited: Exited) -> None:  # noqa: ARG002 - a driver reconnects by itself
+        """Connects and declares the queues."""
+        self._driver.start()
+        self._declare()
+
+    def stop(self, timeout: float) -> None:
+        """Disconnects; raises StopTimeout when the broker holds that up."""
+        with gevent.Timeout(timeout, StopTimeout("driver", timeout, ["disconnecting"])):
+            self._driver.stop()
+
+
+class ProcessService:
+    """A Lua program that runs until it returns: the service of a `process.service` entry.
+
+    It is stopped at its next wait (`time.sleep`, a publish that blocks): that is where a program
+    can be ended without a harm. What computes gets until the timeout, and is then interrupted.
+    """
+
+    def __init__(self, name: str, load: Callable[[], VM], log: Log) -> None:
+        self._name = name
+        self._load = load
+        self._log = log.bind(logger="process", service=name)
+        self._greenlet: gevent.Greenlet[..., None] | None = None
+        self._call: Call | None = None
+
+    def start(self, exited: Exited) -> None:
+        """Loads the program, so that what does not load fails the start, and lets it run."""
+        vm = self._load()
+        self._greenlet = gevent.spawn(self._run, vm, exited)
+
+    def stop(self, timeout: float) -> None:
+        """Ends the program; raises StopTimeout when it computed on to the end of `timeout`."""
+        greenlet, self._greenlet = self._greenlet, None
+        call = self._call
+        if greenlet is None or call is None:
+            return
+        call.end_at_wait()
+        greenlet.join(timeout)
+        if greenlet.dead:
+            return
+        call.interrupt()
+        greenlet.join(UNWIND_SECONDS)
+        raise StopTimeout(self._name, timeout, [call.function])
+
+    def _run(self, vm: VM, exited: Exited) -> None:
+        self._call = call = Call(vm.program.id)
+        error: BaseException | None = None
+        try:
+            vm.call(call, b"\x90")  # MessagePack's empty list: no arguments
+        except CallError as failure:
+            self._log.error("process failed", error=failure.message, stack=failure.stack)
+            error = failure
+        finally:
+            self._call = None
+        if call.end is None:
+            exited(error)
+

@@ -1,0 +1,94 @@
+"""A native thread that watches the hub: names the handler that holds it, and ends the process.
+
+A C function of Lua, or a Python module of the app, can hold the hub where no hook reaches it: no
+heartbeat, no other handler, no stop. Attempts are counted at delivery, so a message that does
+this again and again goes to its dead-letter queue after the process was restarted from outside.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import sys
+import time
+from types import FrameType
+
+import gevent
+from gevent.monkey import get_original
+
+from wippy_lua.call import Call
+from wippy_lua.log import Log
+from wippy_lua.lua.runtime import VM
+
+BEAT_SECONDS = 0.25
+WARN_SECONDS = 1.0  #: a hub that stands still for so long gets a line in the log
+EXIT_STATUS = 70  #: "internal software error" of sysexits.h
+
+_start_thread = get_original("_thread", "start_new_thread")
+_get_ident = get_original("_thread", "get_ident")
+_sleep = get_original("time", "sleep")
+
+
+class Watchdog:
+    """Watches the hub of the thread that starts it; `limit` is seconds, 0 never ends the process."""
+
+    def __init__(self, limit: float, log: Log) -> None:
+        self._limit = limit
+        self._log = log.bind(logger="watchdog")
+        self._beat = time.monotonic()
+        self._heart: gevent.Greenlet[[], None] | None = None
+        self._running = False
+
+    def start(self) -> None:
+        """Starts the heartbeat and the thread; quiet when they run."""
+        if self._running:
+            return
+        self._running = True
+        self._beat = time.monotonic()
+        self._heart = gevent.spawn(self._keep_beating)
+        _start_thread(self._watch, (_get_ident(),))
+
+    def stop(self) -> None:
+        """Stops both; quiet when never started."""
+        self._running = False
+        if self._heart is not None:
+            self._heart.kill()
+            self._heart = None
+
+    def _keep_beating(self) -> None:
+        while True:
+            self._beat = time.monotonic()
+            gevent.sleep(BEAT_SECONDS)
+
+    def _watch(self, thread: int) -> None:
+        warned_at = 0.0
+        while self._running:
+            _sleep(BEAT_SECONDS)
+            beat = self._beat
+            stalled = time.monotonic() - beat
+            if self._limit and stalled > self._limit:
+                self._end(thread, stalled)
+            elif stalled > WARN_SECONDS and beat != warned_at:
+                warned_at = beat
+                self._log.warning("hub stands still", seconds=round(stalled, 1), **_holder(thread))
+
+    def _end(self, thread: int, stalled: float) -> None:
+        self._log.error(
+            "hub stood still past stall_limit: ending the process",
+            seconds=round(stalled, 1),
+            **_holder(thread),
+        )
+        faulthandler.dump_traceback(file=sys.__stderr__ or 2, all_threads=True)
+        os._exit(EXIT_STATUS)
+
+
+def _holder(thread: int) -> dict[str, object]:
+    """Returns which call the watched thread is in, by its Python frames."""
+    frame: FrameType | None = sys._current_frames().get(thread)  # noqa: SLF001 - the documented way
+    while frame is not None:
+        call = frame.f_locals.get("call")
+        if frame.f_code.co_name == "_run" and isinstance(frame.f_locals.get("self"), VM) and isinstance(call, Call):
+            message = call.delivery.message.id if call.delivery is not None else ""
+            return {"function": call.function, "consumer": call.consumer, "message_id": message}
+        frame = frame.f_back
+    return {"function": ""}
