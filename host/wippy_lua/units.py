@@ -115,7 +115,7 @@ def _number(value: object) -> float | None:
         return None
     # A larger int may not fit a float, and is beyond every limit here.
     if isinstance(value, int) and abs(value) > MAX_BYTES:
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
     return value
 
 

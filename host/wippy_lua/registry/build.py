@@ -118,7 +118,7 @@ def _source(declaration: Declaration, decoder: Decoder, root: Path) -> Source | 
             return _file_source(text, mark, declaration.folder, decoder, root)
         # One word that ends so is no program: it was meant to be a file.
         if text.endswith(".lua") and len(text.split()) == 1:
-            decoder.report(mark, f"source is Lua text or '{FILE_SCHEME}'; did you mean a file?")
+            decoder.report(mark, f"source is Lua text; did you mean '{FILE_SCHEME}{text}'?")
         return Source(declaration.id, text.encode())
     return None
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from wippy_lua.registry.entry import Entry, Reference, is_of_kind
 from wippy_lua.registry.kinds import ConsumerSpec, QueueSpec
 from wippy_lua.registry.problem import Mark, Problem, problem_at
 from wippy_lua.registry.suggest import did_you_mean
+
+Edge: TypeAlias = tuple[str, Reference]
 
 
 class Linked(Protocol):
@@ -71,9 +73,6 @@ def check_cycles(entries: Sequence[Linked]) -> Iterator[Problem]:
         what = "dead-letter loop" if is_dead_letter else "dependency cycle"
         start, reference = cycle[0]
         yield problem_at(reference.mark, start, f"{what}: {path}")
-
-
-Edge = tuple[str, Reference]
 
 
 def _cycles(graph: Mapping[str, Sequence[Reference]]) -> Iterator[list[Edge]]:

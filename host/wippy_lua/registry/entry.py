@@ -79,7 +79,8 @@ class Source:
 class Entry:
     """One declared thing: `spec` is the struct that `kinds.py` has for its kind.
 
-    `folder` is the one that relative paths in the entry start from.
+    `folder` is the one that relative paths in the entry start from; `modules` are what Lua may
+    require, each with the place that names it.
     """
 
     id: str

@@ -25,6 +25,8 @@ def index_files(folder: Path, on_error: Callable[[OSError], None]) -> list[Path]
 
 def read_file(path: Path) -> bytes:
     """Returns the bytes of a regular file; raises `ValueError` whose message says why it can't."""
+    if "\0" in str(path):
+        raise ValueError("is not a path")
     try:
         # Opening a pipe or a device could block for ever, or never end.
         if path.exists() and not path.is_file():

@@ -84,7 +84,7 @@ class _Loading:
                 meant = did_you_mean(name, _FILE_FIELDS)
                 self._report(item.mark, "", f"unknown field {name!r}{meant}")
         self._check_version(root)
-        namespace = self._name(root, "namespace", "")
+        namespace = self._name(root, "namespace")
         for node in self._entry_nodes(root.value.get("entries")):
             self._read_entry(node, namespace, folder)
 
@@ -108,7 +108,7 @@ class _Loading:
         if not isinstance(node.value, dict):
             self._report(node.mark, "", f"an entry must be a map, not {describe(node)}")
             return
-        name = self._name(node, "name", namespace or "")
+        name = self._name(node, "name")
         if name is None or namespace is None:
             return
         entry_id = f"{namespace}:{name}"
@@ -119,16 +119,16 @@ class _Loading:
         self._places[entry_id] = node.mark
         self.declarations.append(Declaration(entry_id, node.mark, folder, node.value))
 
-    def _name(self, parent: Node, field: str, entry: str) -> str | None:
+    def _name(self, parent: Node, field: str) -> str | None:
         node = _field(parent, field)
         if node is None:
-            self._report(parent.mark, entry, f"missing field {field!r}")
+            self._report(parent.mark, "", f"missing field {field!r}")
             return None
         text = node.value if node.text is None else node.text
         if isinstance(text, str) and is_name(text):
             return text
         message = f"{field} must be {NAME_RULE}, not {describe(node)}"
-        self._report(node.mark, entry, message)
+        self._report(node.mark, "", message)
         return None
 
     def _report_os_error(self, error: OSError) -> None:

@@ -22,7 +22,7 @@ from yaml.events import (
     SequenceStartEvent,
     StreamEndEvent,
 )
-from yaml.reader import ReaderError
+from yaml.reader import Reader, ReaderError
 
 from wippy_lua.registry.environment import OPENING, expand
 from wippy_lua.registry.problem import Mark
@@ -50,7 +50,7 @@ def read_yaml(
     try:
         return reader.document(), reader.problems
     except ReaderError as error:
-        raise TreeError(reader.mark_of_offset(text, error.position), str(error.reason)) from error
+        raise TreeError(reader.mark_of_control(text), str(error.reason)) from error
     except yaml.MarkedYAMLError as error:
         place = error.problem_mark or error.context_mark
         raise TreeError(reader.mark(place), f"not YAML: {error.problem}") from error
@@ -80,10 +80,12 @@ class _Reader:
             return Mark(self._file)
         return Mark(self._file, place.line + 1, place.column + 1)
 
-    def mark_of_offset(self, text: str, offset: int) -> Mark:
-        if not self._has_lines:
+    def mark_of_control(self, text: str) -> Mark:
+        # The error itself has an offset that is bytes from libyaml and characters from Python.
+        found = Reader.NON_PRINTABLE.search(text)
+        if found is None or not self._has_lines:
             return Mark(self._file)
-        before = text[:offset]
+        before = text[: found.start()]
         return Mark(self._file, before.count("\n") + 1, len(before) - before.rfind("\n"))
 
     def document(self) -> Node:

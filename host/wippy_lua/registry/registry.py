@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -29,6 +30,7 @@ class Registry:
         self.folder = folder
         self._modules = modules
         self._entries: dict[str, Entry] = {}
+        self._kinds: dict[str, str] = {}
         self._warnings: list[Problem] = []
 
     @property
@@ -89,6 +91,7 @@ class Registry:
         if problems or built.entry is None:
             raise ConfigError(problems)
         self._entries[entry_id] = built.entry
+        self._kinds[entry_id] = built.kind
         self._warnings += built.warnings
         return built.entry
 
@@ -98,10 +101,10 @@ class Registry:
         When there are any, the registry is not to be used.
         """
         built = [build(declaration, self.folder) for declaration in declarations]
-        kinds = {each.id: each.kind for each in built}
+        self._kinds.update((each.id, each.kind) for each in built)
         problems = [problem for each in built for problem in each.problems]
         for each in built:
-            problems += check_references(each, kinds)
+            problems += check_references(each, self._kinds)
             if each.entry is not None:
                 problems += check_modules(each.entry, self._modules)
                 self._entries[each.id] = each.entry
@@ -115,12 +118,11 @@ class Registry:
         if built.id in self._entries:
             place = str(self._entries[built.id].mark)
             yield problem_at(built.mark, built.id, f"duplicate ID, first defined at {place}")
-        yield from check_references(
-            built, {**{entry.id: entry.kind for entry in self}, built.id: built.kind}
-        )
+        yield from check_references(built, ChainMap({built.id: built.kind}, self._kinds))
         if built.entry is not None:
             yield from check_modules(built.entry, self._modules)
-        yield from check_single_host([*self.find("host.config"), built])
+        if built.kind == "host.config":
+            yield from check_single_host([*self.find(built.kind), built])
         # Nothing can refer to an entry before it exists, so it can only wait for itself.
         yield from check_cycles([built])
 
