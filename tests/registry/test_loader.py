@@ -270,19 +270,19 @@ def test_an_override_reaches_nested_fields_of_a_name_with_dots(app: App) -> None
 
 OVERRIDE_PROBLEMS = [
     ("x", "--set: 'x': is not of the form 'namespace:name.field=value'"),
-    ("app:t.x=1", "--set: 'app:t.x=1': no entry 'app:t'; did you mean 'app:s'?"),
-    ("app:s=1", "--set: 'app:s=1': names no field of app:s"),
-    ("app:s.name=x", "--set: 'app:s.name=x': an entry's name cannot be set"),
-    ("app:s.max_size.x=1", "--set: 'app:s.max_size.x=1': field 'max_size' is not a map"),
+    ("app:t.x=1", "--set: 'app:t.x': no entry 'app:t'; did you mean 'app:s'?"),
+    ("app:s=1", "--set: 'app:s': names no field of app:s"),
+    ("app:s.name=x", "--set: 'app:s.name': an entry's name cannot be set"),
+    ("app:s.max_size.x=1", "--set: 'app:s.max_size.x': field 'max_size' is not a map"),
     ("app:s.max_sise=1", "--set: app:s: unknown field 'max_sise'; did you mean 'max_size'?"),
     ("app:s.max_size=x", "--set: app:s: max_size must be a whole number, not 'x'"),
     (
         "app:s.max_size=[",
-        "--set: 'app:s.max_size=[': not YAML: did not find expected node content",
+        "--set: 'app:s.max_size': not YAML: did not find expected node content",
     ),
     (
         "app:s.max_size=${env:NO}",
-        "--set: 'app:s.max_size=${env:NO}': environment variable 'NO' is not set, "
+        "--set: 'app:s.max_size': environment variable 'NO' is not set, "
         "and '${env:NO}' has no default (':-value')",
     ),
 ]

@@ -288,6 +288,14 @@ def test_a_dependency_cycle_is_shown_whole(app: App) -> None:
     assert app.errors() == ["_index.yaml:5:63: app:b: dependency cycle: app:b -> app:c -> app:b"]
 
 
+def test_a_circle_with_two_references_on_one_side_is_one_problem(app: App) -> None:
+    app.index(
+        "- {name: a, kind: library.lua, source: return 1, imports: {x: b, y: b}}\n"
+        "- {name: b, kind: library.lua, source: return 1, imports: {x: a, y: a}}\n"
+    )
+    assert app.errors() == ["_index.yaml:4:63: app:a: dependency cycle: app:a -> app:b -> app:a"]
+
+
 def test_a_dead_letter_loop_is_named_as_such(app: App) -> None:
     app.index(
         "- {name: d, kind: queue.driver.memory}\n"

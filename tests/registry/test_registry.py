@@ -7,7 +7,7 @@ import pytest
 from tests.registry.apps import SPEC_INDEX, App
 from wippy_lua.errors import ConfigError
 from wippy_lua.queue.config import ConsumerConfig, DeadLetterConfig, QueueConfig, Retry
-from wippy_lua.registry.configs import consumer_config, queue_config
+from wippy_lua.registry.configs import consumer_config, host_spec, queue_config
 from wippy_lua.registry.entry import Entry
 from wippy_lua.registry.registry import Registry
 
@@ -202,3 +202,11 @@ def test_the_shorter_timeout_wins_and_zero_is_none(
         "app.queue:c", "queue.consumer", {"queue": "tasks", "func": "f", "timeout": consumer}
     )
     assert consumer_config(registry, entry).timeout == seconds
+
+
+def test_an_app_without_a_host_config_has_its_defaults(registry: Registry) -> None:
+    assert host_spec(registry).vm_memory == 1024**3
+    registry.add("app:host", "host.config", {"vm_memory": "2GiB", "stall_limit": 0})
+    assert (host_spec(registry).vm_memory, host_spec(registry).stall_limit) == (2 * 1024**3, 0.0)
+    with pytest.raises(ConfigError, match=r"there is a host\.config already: app:host$"):
+        registry.add("app:other", "host.config", {})

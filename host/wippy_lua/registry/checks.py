@@ -7,7 +7,7 @@ from typing import Protocol, TypeAlias
 
 from wippy_lua.registry.entry import Entry, Reference, is_of_kind
 from wippy_lua.registry.kinds import ConsumerSpec, QueueSpec
-from wippy_lua.registry.problem import Mark, Problem, problem_at
+from wippy_lua.registry.problem import Mark, Problem, at, problem_at
 from wippy_lua.registry.suggest import did_you_mean
 
 Edge: TypeAlias = tuple[str, Reference]
@@ -60,13 +60,17 @@ def check_single_host(entries: Iterable[Linked]) -> Iterator[Problem]:
     """Yields a problem for each `host.config` after the first."""
     hosts = [entry for entry in entries if entry.kind == "host.config"]
     for other in hosts[1:]:
-        message = f"there is a host.config already: {hosts[0].id} at {hosts[0].mark}"
+        message = f"there is a host.config already: {hosts[0].id}{at(hosts[0].mark)}"
         yield problem_at(other.mark, other.id, message)
 
 
 def check_cycles(entries: Sequence[Linked]) -> Iterator[Problem]:
     """Yields a problem for each way in which entries wait for each other in a circle."""
-    graph = {entry.id: entry.references for entry in entries}
+    # An entry may name another twice (`queue` and `depends_on`), which is one circle, not two.
+    graph = {
+        entry.id: list({ref.target: ref for ref in entry.references[::-1]}.values())[::-1]
+        for entry in entries
+    }
     for cycle in _cycles(graph):
         path = " -> ".join([cycle[0][0], *(reference.target for _, reference in cycle)])
         is_dead_letter = all(reference.is_dead_letter for _, reference in cycle)

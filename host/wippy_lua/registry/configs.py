@@ -6,7 +6,7 @@ import msgspec
 
 from wippy_lua.queue.config import ConsumerConfig, DeadLetterConfig, QueueConfig, Retry
 from wippy_lua.registry.entry import Entry
-from wippy_lua.registry.kinds import ConsumerSpec, FunctionSpec, QueueSpec
+from wippy_lua.registry.kinds import ConsumerSpec, FunctionSpec, HostSpec, QueueSpec
 from wippy_lua.registry.registry import Registry
 
 
@@ -47,6 +47,11 @@ def consumer_config(registry: Registry, entry: Entry) -> ConsumerConfig:
         retry=Retry(**msgspec.structs.asdict(spec.retry)),
         options=_driver_options(spec, driver_name(registry, queue)),
     )
+
+
+def host_spec(registry: Registry) -> HostSpec:
+    """Returns the fields of the app's `host.config`, or their defaults when it has none."""
+    return next((entry.spec_as(HostSpec) for entry in registry.find("host.config")), HostSpec())
 
 
 def driver_name(registry: Registry, queue: QueueSpec) -> str:

@@ -23,7 +23,9 @@ def apply_overrides(
         try:
             changed = _apply(by_id, override, env)
         except TreeError as error:
-            problems.append(problem_at(error.mark, "", f"{override!r}: {error.message}"))
+            # Without the value, which may be a password.
+            target = override.partition("=")[0]
+            problems.append(problem_at(error.mark, "", f"{target!r}: {error.message}"))
         else:
             by_id[changed.id] = changed
     return list(by_id.values()), problems

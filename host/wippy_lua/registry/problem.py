@@ -35,6 +35,11 @@ class Problem(msgspec.Struct, frozen=True):
         return ": ".join(part for part in (place, self.entry, self.message) if part)
 
 
+def at(mark: Mark) -> str:
+    """Returns " at file:1:2" for the end of a message; nothing for a place without a name."""
+    return f" at {mark}" if mark.file else ""
+
+
 def problem_at(mark: Mark, entry: str, message: str, severity: Severity = "error") -> Problem:
     """Returns a problem at this place."""
     return Problem(mark.file, mark.line, mark.column, entry, message, severity)

@@ -16,7 +16,7 @@ from wippy_lua.registry.checks import (
     queue_warnings,
 )
 from wippy_lua.registry.entry import Entry, is_of_kind, parse_id
-from wippy_lua.registry.problem import Mark, Problem, in_file_order, problem_at
+from wippy_lua.registry.problem import Mark, Problem, at, in_file_order, problem_at
 from wippy_lua.registry.tree import Item, TreeError, from_plain
 
 
@@ -116,8 +116,8 @@ class Registry:
 
     def _check_new(self, built: Built) -> Iterator[Problem]:
         if built.id in self._entries:
-            place = str(self._entries[built.id].mark)
-            yield problem_at(built.mark, built.id, f"duplicate ID, first defined at {place}")
+            message = f"duplicate ID, first defined{at(self._entries[built.id].mark)}"
+            yield problem_at(built.mark, built.id, message)
         yield from check_references(built, ChainMap({built.id: built.kind}, self._kinds))
         if built.entry is not None:
             yield from check_modules(built.entry, self._modules)
