@@ -1,0 +1,242 @@
+"""The kinds of entries: one struct for the fields of each, one row for it in the table below.
+
+A default here is the default of the documentation. Durations are seconds, sizes bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from wippy_lua.queue.config import Codec
+from wippy_lua.registry.fields import (
+    AnyRef,
+    DriverOptions,
+    DriverRef,
+    Duration,
+    Factor,
+    FunctionRef,
+    Imports,
+    LuaSource,
+    Modules,
+    Name,
+    NotNegative,
+    Options,
+    PolicyRef,
+    Positive,
+    ProcessRef,
+    QueueRef,
+    Share,
+    Size,
+)
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+
+class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The fields of one kind, decoded and in range; references are full IDs."""
+
+
+class Actor(Spec, frozen=True, kw_only=True):
+    """Whom a service acts as."""
+
+    id: Name
+    meta: Options = field(default_factory=dict)
+
+
+class SecurityContext(Spec, frozen=True, kw_only=True):
+    """What a service is allowed to do, and as whom."""
+
+    actor: Actor | None = None
+    groups: tuple[Name, ...] = ()
+    policies: tuple[PolicyRef, ...] = ()
+
+
+class Restart(Spec, frozen=True, kw_only=True):
+    """How a failed service comes back; `max_attempts` 0 is no limit."""
+
+    initial_delay: Duration = 1.0
+    max_delay: Duration = 90.0
+    backoff_factor: Factor = 2.0
+    jitter: Share = 0.1
+    max_attempts: NotNegative = 0
+
+
+class Lifecycle(Spec, frozen=True, kw_only=True):
+    """How the supervisor treats a service."""
+
+    auto_start: bool = False
+    startup: Literal["required", "optional"] = "required"
+    requires: tuple[AnyRef, ...] = ()
+    depends_on: tuple[AnyRef, ...] = ()
+    start_timeout: Duration = 10.0
+    stop_timeout: Duration = 10.0
+    stable_threshold: Duration = 5.0
+    restart: Restart = Restart()
+    security: SecurityContext = SecurityContext()
+
+    @property
+    def dependencies(self) -> tuple[str, ...]:
+        """What starts first: `requires` and `depends_on` mean the same."""
+        return tuple(dict.fromkeys(self.requires + self.depends_on))
+
+
+class MemoryDriverSpec(Spec, frozen=True, kw_only=True):
+    """`queue.driver.memory`."""
+
+    lifecycle: Lifecycle = Lifecycle()
+
+
+class DeadLetterSpec(Spec, frozen=True, kw_only=True):
+    """Where a message goes after its last attempt."""
+
+    queue: QueueRef
+    max_attempts: Positive
+
+
+class QueueSpec(Spec, frozen=True, kw_only=True):
+    """`queue.queue`; without a `queue_name` the broker's queue has the entry's name."""
+
+    driver: DriverRef
+    queue_name: Name | None = None
+    codec: Codec = "json/plain"
+    max_message_size: Annotated[Size, Meta(ge=1)] = 16 * MIB
+    declare: bool = True
+    options: Options = field(default_factory=dict)
+    driver_options: DriverOptions = field(default_factory=dict)
+    dead_letter: DeadLetterSpec | None = None
+
+
+class RetrySpec(Spec, frozen=True, kw_only=True):
+    """The backoff between attempts."""
+
+    initial_delay: Duration = 0.1
+    max_delay: Duration = 30.0
+    backoff_factor: Factor = 2.0
+    jitter: Share = 0.1
+
+
+class ConsumerSpec(Spec, frozen=True, kw_only=True):
+    """`queue.consumer`; `timeout` 0 is no limit."""
+
+    queue: QueueRef
+    func: FunctionRef
+    concurrency: Annotated[int, Meta(ge=1, le=1000)] = 1
+    prefetch: Annotated[int, Meta(ge=0, le=10000)] = 10
+    auto_ack: bool = False
+    timeout: Duration = 600.0
+    retry: RetrySpec = RetrySpec()
+    driver_options: DriverOptions = field(default_factory=dict)
+    lifecycle: Lifecycle = Lifecycle()
+
+
+class VmLimits(Spec, frozen=True, kw_only=True):
+    """What one Lua VM may use."""
+
+    memory: Annotated[Size, Meta(ge=MIB)] = 32 * MIB
+    preempt: bool = True
+
+
+class CallLimits(VmLimits, frozen=True, kw_only=True):
+    """What one call may use; `timeout` 0 is no limit but the consumer's."""
+
+    timeout: Duration = 0.0
+
+
+class FunctionSpec(Spec, frozen=True, kw_only=True):
+    """`function.lua`; without a `method` the module's value when it is a function, else `main`."""
+
+    source: LuaSource
+    method: Name | None = None
+    modules: Modules = ()
+    imports: Imports = field(default_factory=dict)
+    limits: CallLimits = CallLimits()
+
+
+class LibrarySpec(Spec, frozen=True, kw_only=True):
+    """`library.lua`."""
+
+    source: LuaSource
+    modules: Modules = ()
+    imports: Imports = field(default_factory=dict)
+
+
+class ProcessSpec(Spec, frozen=True, kw_only=True):
+    """`process.lua`: a long-running program."""
+
+    source: LuaSource
+    method: Name | None = None
+    modules: Modules = ()
+    imports: Imports = field(default_factory=dict)
+    limits: VmLimits = VmLimits()
+
+
+class ProcessServiceSpec(Spec, frozen=True, kw_only=True):
+    """`process.service`: a supervised instance of a program."""
+
+    process: ProcessRef
+    lifecycle: Lifecycle = Lifecycle()
+
+
+class MemoryStoreSpec(Spec, frozen=True, kw_only=True):
+    """`store.memory`; `max_size` counts keys."""
+
+    max_size: Positive = 10_000
+    cleanup_interval: Duration = 300.0
+
+
+class DirectorySpec(Spec, frozen=True, kw_only=True):
+    """`fs.directory`: a folder that Lua may read."""
+
+    directory: Name
+
+
+class HostSpec(Spec, frozen=True, kw_only=True):
+    """`host.config`; `stall_limit` 0 is no watchdog, `env` the names that Lua may read."""
+
+    security: Literal["open", "strict"] = "open"
+    stall_limit: Duration = 20.0
+    vm_memory: Annotated[Size, Meta(ge=MIB)] = GIB
+    vm_recycle: Positive = 10_000
+    env: tuple[Name, ...] = ()
+    log_level: Literal["debug", "info", "warn", "error"] = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the registry knows of one kind; `unused` are fields of Wippy that mean nothing here."""
+
+    spec: type[Spec]
+    unused: frozenset[str] = frozenset()
+
+
+KINDS: Mapping[str, Row] = {
+    "queue.driver.memory": Row(MemoryDriverSpec),
+    "queue.queue": Row(QueueSpec, frozenset({"lifecycle"})),
+    "queue.consumer": Row(ConsumerSpec, frozenset({"host", "pool", "workers"})),
+    "function.lua": Row(FunctionSpec, frozenset({"host", "lifecycle", "pool"})),
+    "library.lua": Row(LibrarySpec, frozenset({"host", "method", "pool"})),
+    "process.lua": Row(ProcessSpec, frozenset({"host", "pool"})),
+    "process.service": Row(ProcessServiceSpec, frozenset({"host"})),
+    "store.memory": Row(MemoryStoreSpec, frozenset({"lifecycle"})),
+    "fs.directory": Row(DirectorySpec, frozenset({"auto_init", "lifecycle", "mode"})),
+    "host.config": Row(HostSpec),
+}
+
+#: Kinds that are designed and not built yet; naming one is no misspelling.
+LATER_KINDS = frozenset(
+    {
+        "config.aws",
+        "queue.driver.amqp",
+        "queue.driver.redis",
+        "queue.driver.sqlite",
+        "queue.driver.sqs",
+        "security.policy",
+        "store.sqlite",
+    }
+)
