@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from tests.supervisor.fakes import Rig, settle
+import gevent
+
+from tests.supervisor.fakes import Background, Rig, settle
 from wippy_lua.errors import Kind, WippyError
 from wippy_lua.supervisor.state import Restart, Status
 
@@ -73,10 +75,12 @@ def test_a_program_that_finishes_is_not_restarted(rig: Rig) -> None:
 def test_a_program_may_finish_before_its_start_returns(rig: Rig) -> None:
     service = rig.add("a")
     service.start_gate.clear()
-    service.start_gate.rawlink(lambda _: service.exited(None))
-    service.start_gate.set()
-    rig.supervisor.start()
+    start = Background(rig.supervisor.start)
     service.exited(None)
+    settle()
+    assert rig.state("a").status is Status.STARTING
+    service.start_gate.set()
+    assert start.error() is None
     settle()
     assert rig.state("a").status is Status.EXITED
 
@@ -153,8 +157,6 @@ def test_a_dependency_that_failed_for_good_ends_who_waits_for_it(rig: Rig) -> No
 
 
 def test_a_timeout_that_leaks_from_a_service_is_a_failure(rig: Rig) -> None:
-    import gevent
-
     rig.add("a", required=False).start_errors = [gevent.Timeout(3)]
     rig.supervisor.start()
     error = rig.state("a").error

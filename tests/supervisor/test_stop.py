@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from tests.supervisor.fakes import Background, Rig, settle
@@ -119,15 +121,16 @@ def test_stop_reports_what_a_cancelled_start_left_unclean(rig: Rig) -> None:
 
 
 def test_nothing_starts_while_stop_is_in_progress(rig: Rig) -> None:
-    rig.add("driver").stop_gate.clear()
+    driver = rig.add("driver")
+    driver.stop_gate.clear()
     rig.add("consumer", ["driver"])
     rig.supervisor.start()
     stop = Background(rig.supervisor.stop)
     rig.add("new")
     for name in ("consumer", "new"):
-        assert canceled(Background(lambda n=name: rig.supervisor.start_service(n)).error())  # type: ignore[misc]
+        assert canceled(Background(partial(rig.supervisor.start_service, name)).error())
     assert canceled(Background(rig.supervisor.start).error())
-    rig.supervisor._units["driver"].spec.service.stop_gate.set()  # type: ignore[attr-defined]
+    driver.stop_gate.set()
     assert stop.error() is None
     rig.supervisor.start()
     assert set(rig.statuses().values()) == {Status.RUNNING}
@@ -200,11 +203,14 @@ def test_a_kill_while_a_failed_start_is_cleaned_up_leaves_it_stopped(rig: Rig) -
     service.start_errors = [LOST]
     service.stop_gate.clear()
     start = Background(lambda: rig.supervisor.start_service("a"))
+    assert rig.take_events() == ["a start", "a stop"]
+    start.greenlet.kill(block=False)
+    settle()
     service.stop_gate.set()
-    start.greenlet.kill()
+    start.error()
+    assert rig.take_events() == ["a stop", "a stopped"]
     assert not service.overlapped
-    assert rig.state("a").status in {Status.STOPPED, Status.FAILED}
-    rig.supervisor.stop()
+    assert rig.state("a").status is Status.STOPPED
     rig.supervisor.start_service("a")
     assert rig.state("a").status is Status.RUNNING
 

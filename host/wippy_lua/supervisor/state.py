@@ -220,15 +220,18 @@ def inverted(requires: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
     return dependents
 
 
-def blocked(name: str, dependency: str, state: ServiceState) -> WippyError:
-    """Returns the error of a service whose dependency is not up."""
-    why = f" ({state.error})" if state.error is not None else ""
-    return WippyError(
-        f"{name} requires {dependency}, which is {state.status.value}{why}",
-        kind=Kind.UNAVAILABLE,
-        # Only a dependency that will be up by itself is worth waiting for.
-        retryable=state.active,
-    )
+def blocked(name: str, dependencies: Mapping[str, ServiceState]) -> WippyError | None:
+    """Returns why a service cannot start now: the first of its dependencies that is not up."""
+    for dependency, state in dependencies.items():
+        if not state.is_up:
+            why = f" ({state.error})" if state.error is not None else ""
+            return WippyError(
+                f"{name} requires {dependency}, which is {state.status.value}{why}",
+                kind=Kind.UNAVAILABLE,
+                # Only a dependency that will be up by itself is worth waiting for.
+                retryable=state.active,
+            )
+    return None
 
 
 def not_found(name: str, by: Collection[str] = ()) -> WippyError:

@@ -49,6 +49,8 @@ __all__ = ["Restart", "Service", "ServiceSpec", "ServiceState", "Status", "Super
 #: interrupted, and before the supervisor goes on without a call that ignores the interruption.
 GRACE = 5.0
 
+Chance = Callable[[], float]
+
 
 class Supervisor:
     """All services of one host.
@@ -58,23 +60,20 @@ class Supervisor:
     `chance` gives the numbers in [0, 1) that spread the restarts.
     """
 
-    def __init__(
-        self, clock: Clock, log: Log, *, chance: Callable[[], float] = random.random
-    ) -> None:
+    def __init__(self, clock: Clock, log: Log, *, chance: Chance = random.random) -> None:
         self._clock = clock
         self._log = log
         self._chance = chance
         self._units: dict[str, _Unit] = {}
+        self._changed = Flag()
         self._stops = 0  # how often `stop` was called: a start that sees it grow gives up
         self._stopping = 0  # how many calls of `stop` are in progress
-        self._changed = Flag()
 
     def add(self, spec: ServiceSpec) -> None:
         """Takes on a service without starting it, before `start` or at any time after."""
         if spec.id in self._units:
-            raise WippyError(
-                f"service {spec.id!r} exists already", kind=Kind.ALREADY_EXISTS, retryable=False
-            )
+            message = f"service {spec.id!r} exists already"
+            raise WippyError(message, kind=Kind.ALREADY_EXISTS, retryable=False)
         self._units[spec.id] = _Unit(
             spec,
             clock=self._clock,
@@ -93,10 +92,11 @@ class Supervisor:
         for a dependency that does not exist or services that require each other.
         """
         wanted = {name for name, unit in self._units.items() if unit.spec.auto_start}
+        required = {name for name, unit in self._units.items() if unit.spec.required}
         levels = start_order(self._requires(), wanted)
         resting = [name for name in chain(*levels) if not self._units[name].state.active]
         try:
-            self._start(levels, wanted, lambda spec: spec.required)
+            self._start(levels, wanted, required)
         except BaseException:
             self._stop(resting)
             raise
@@ -122,7 +122,7 @@ class Supervisor:
         `stop_service`.
         """
         levels = start_order(self._requires(), [name])
-        errors = self._start(levels, {name}, lambda _: False)
+        errors = self._start(levels, {name})
         if name in errors:
             raise errors[name]
 
@@ -148,28 +148,18 @@ class Supervisor:
             self._changed.wait()
 
     def _start(
-        self,
-        levels: Iterable[Collection[str]],
-        wanted: Collection[str],
-        fatal: Callable[[ServiceSpec], bool],
+        self, levels: Iterable[list[str]], wanted: Collection[str], fatal: Collection[str] = ()
     ) -> dict[str, Exception]:
-        """Starts level by level; returns errors by ID, and raises the first one that is fatal."""
+        """Starts level by level; returns errors by ID, raises the first of a fatal service."""
         stops = self._stops
         errors: dict[str, Exception] = {}
-
-        def failed(unit: _Unit, error: Exception) -> None:
-            errors[unit.spec.id] = error
-            if fatal(unit.spec):
-                raise error
-
         for level in levels:
             if self._stopping or self._stops != stops:
                 break
             units = [self._units[name] for name in level]
             # A program that finished is not run again only because something requires it.
-            _each(
-                [u for u in units if u.spec.id in wanted or not u.state.is_up], _Unit.start, failed
-            )
+            units = [u for u in units if u.spec.id in wanted or not u.state.is_up]
+            errors |= _each(units, _Unit.start, fatal)
         if self._stopping or self._stops != stops:
             raise canceled("the start of services")
         return errors
@@ -184,31 +174,25 @@ class Supervisor:
         try:
             # What is active was started, so its dependencies exist and are no cycle. Those that
             # rest take part in the order: a service may need another by way of one that has ended.
-            active = [unit.spec.id for unit in held if unit.state.active]
+            active = [name for name in names if self._units[name].state.active]
             for level in reversed(start_order(self._requires(), active)):
                 units = [self._units[name] for name in level if name in names]
-                _each(units, _Unit.stop, lambda _, error: errors.append(error))
+                errors += _each(units, _Unit.stop).values()
         finally:
             for unit in held:
                 unit.release()
         return errors
 
     def _unit(self, name: str) -> _Unit:
-        unit = self._units.get(name)
-        if unit is None:
+        if name not in self._units:
             raise not_found(name)
-        return unit
+        return self._units[name]
 
     def _requires(self) -> dict[str, frozenset[str]]:
         return {name: unit.spec.requires for name, unit in self._units.items()}
 
     def _blocked(self, spec: ServiceSpec) -> WippyError | None:
-        """Returns why a service cannot start now: a dependency that is not up."""
-        for name in sorted(spec.requires):
-            state = self._unit(name).state
-            if not state.is_up:
-                return blocked(spec.id, name, state)
-        return None
+        return blocked(spec.id, {name: self.status(name) for name in sorted(spec.requires)})
 
     def _on_change(self, unit: _Unit) -> None:
         """Wakes who waits for a unit: `join`, and the dependents that could not start without."""
@@ -229,7 +213,7 @@ class _Unit:
         *,
         clock: Clock,
         log: Log,
-        chance: Callable[[], float],
+        chance: Chance,
         blocked: Callable[[], WippyError | None],
         changed: Callable[[_Unit], None],
     ) -> None:
@@ -240,7 +224,7 @@ class _Unit:
         self._chance = chance
         self._blocked = blocked
         self._changed = changed
-        self._lock = BoundedSemaphore()
+        self._lock = BoundedSemaphore()  # held for every change of state
         self._holds = 0  # how many stops are in progress: starts are refused
         self._stops = 0  # how many stops there were: a start that sees it grow gives up
         self._starting: _Call | None = None
@@ -414,9 +398,8 @@ class _Unit:
             self._timer = None
 
     def _fire(self, event: Event, error: BaseException | None) -> None:
-        self.state = self.state.after(
-            event, error=error, restarts=self._restarts, now=self._clock.time()
-        )
+        now = self._clock.time()
+        self.state = self.state.after(event, error=error, restarts=self._restarts, now=now)
         self._changed(self)
 
 
@@ -480,19 +463,21 @@ class _Call:
 
 
 def _each(
-    units: Iterable[_Unit],
-    call: Callable[[_Unit], None],
-    failed: Callable[[_Unit, Exception], None],
-) -> None:
-    """Calls for all units side by side; `failed` hears of each error at once, and may raise."""
-    jobs = {gevent.spawn(_caught, call, unit): unit for unit in units}
+    units: Iterable[_Unit], call: Callable[[_Unit], None], fatal: Collection[str] = ()
+) -> dict[str, Exception]:
+    """Calls for all units side by side; returns errors by ID, raises a fatal unit's at once."""
+    jobs = {gevent.spawn(_caught, call, unit): unit.spec.id for unit in units}
+    errors: dict[str, Exception] = {}
     try:
         for job in gevent.iwait(list(jobs)):
             if isinstance(job.value, Exception):
-                failed(jobs[job], job.value)
+                errors[jobs[job]] = job.value
+                if jobs[job] in fatal:
+                    raise job.value
     finally:
         # Also where this greenlet is killed: nothing goes on behind the back of its caller.
         gevent.killall(list(jobs))
+    return errors
 
 
 def _caught(call: Callable[[_Unit], None], unit: _Unit) -> Exception | None:
