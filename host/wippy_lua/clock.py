@@ -35,8 +35,9 @@ class Clock(Protocol):
 class SystemClock:
     """The real time, on gevent's hub."""
 
-    time = staticmethod(time.time)
+    # In this order: `time` hides the module for the rest of the class body.
     monotonic = staticmethod(time.monotonic)
+    time = staticmethod(time.time)
 
     def sleep(self, seconds: float) -> None:
         gevent.sleep(seconds)

@@ -64,7 +64,11 @@ class Attachment(Protocol):
 
 
 class Driver(Protocol):
-    """One broker connection with its queues. All methods are safe from any greenlet of one hub."""
+    """One broker connection with its queues. All methods are safe from any greenlet of one hub.
+
+    A `queue` is a queue ID that was declared, else `QueueNotFound`. Two IDs with one `queue_name`
+    are one queue, as the broker sees them.
+    """
 
     capabilities: Capabilities
 
@@ -72,13 +76,17 @@ class Driver(Protocol):
         """Connects; raises `WippyError` when that fails. May be called again after `stop`."""
 
     def stop(self) -> None:
-        """Flushes settlements and disconnects; quiet when never started."""
+        """Flushes settlements and disconnects; quiet when never started.
+
+        What is still unsettled comes back to its queue, and a waiting `publish` fails.
+        """
 
     def declare_queue(self, queue: QueueConfig) -> None:
         """Creates the queue, or checks that the existing one has the same properties.
 
         Idempotent. Raises `WippyError` of kind CONFLICT when they differ (showing both), and of
-        kind INVALID for an option that this driver does not know or cannot do.
+        kind INVALID for an option that this driver does not know or cannot do. With `declare`
+        false it creates nothing and raises `QueueNotFound` when there is no such queue.
         """
 
     def publish(
@@ -94,7 +102,8 @@ class Driver(Protocol):
 
         Blocks at most `timeout` seconds for room or for the broker, then raises `QueueFull` or
         `WippyError` of kind TIMEOUT or UNAVAILABLE. When only some were stored it raises
-        `PublishError`. `ttl` counts from now and includes the delay.
+        `PublishError`. `delay` and `ttl` count from now: `ttl` includes the delay and the wait
+        for room. Both are refused with kind INVALID where the capability is missing.
         """
 
     def attach(self, queue: str, credit: int, deliveries: Sink) -> Attachment:

@@ -54,9 +54,10 @@ def priority_of(message: Message) -> int:
 class Delivery:
     """One attempt to hand a message to a consumer. Each driver has its subclass.
 
-    A delivery is settled by exactly one of `ack`, `release` and `move`; who calls them sets
-    `settled` first, as the consumer does. All may block for one broker call or return once the settlement is queued for the wire, and raise
-    `WippyError` when the broker cannot be reached: the message then comes back by itself.
+    A delivery is settled by exactly one of `ack`, `release` and `move`; called on one that is
+    settled, or whose driver has stopped since, they do nothing. All may block for one broker call
+    or return once the settlement is queued for the wire, and raise `WippyError` when the broker
+    cannot be reached: the message then comes back by itself.
     """
 
     __slots__ = ("attempt", "message", "settled")
@@ -65,6 +66,7 @@ class Delivery:
         self.message = message
         #: 1 for the first delivery; counted by the driver, so that a crash is counted too.
         self.attempt = attempt
+        #: Set by the host once somebody has decided; drivers don't read it.
         self.settled = False
 
     def ack(self) -> None:
@@ -83,7 +85,8 @@ class Delivery:
         """Puts `message` on another queue of the same driver and removes this one.
 
         Both happen or neither, or, where the driver has no transaction, the copy goes first.
-        The target's bound on length does not apply.
+        The target's bound on length does not apply, and the copy never expires. Raises
+        `QueueNotFound` and leaves the delivery unsettled when there is no such queue.
         """
         raise NotImplementedError
 

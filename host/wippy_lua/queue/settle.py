@@ -1,11 +1,11 @@
 """What becomes of a message after its handler: pure, from an outcome to a decision.
 
-    Success   -> Ack
-    Failure   -> Release after a backoff, or DeadLetter at the last attempt or when not retryable
-    Nacked    -> the same, with the handler's own delay
-    Rejected  -> DeadLetter, or Release after the longest backoff where there is no dead letter
-    Snoozed   -> Release without spending the attempt
-    Cancelled -> Release without spending the attempt
+Success   -> Ack
+Failure   -> Release after a backoff, or DeadLetter at the last attempt or when not retryable
+Nacked    -> the same, with the handler's own delay
+Rejected  -> DeadLetter, or Release after the longest backoff where there is no dead letter
+Snoozed   -> Release without spending the attempt
+Cancelled -> Release without spending the attempt
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from wippy_lua.queue.message import Header, Message
 
 MAX_ERROR_LENGTH = 1024  #: characters of an error or a stack that a dead letter's headers carry
 MAX_STACK_LENGTH = 4096
+LONGEST_DELAY = 365 * 86_400.0  #: seconds; durations over a year are errors everywhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,9 @@ class DeadLetter:
 
 Decision: TypeAlias = Ack | Release | DeadLetter
 
+#: Left out of a copy that has no error of its own: they would tell of an earlier dead-lettering.
+_ERROR_HEADERS = frozenset({"x_error_kind", "x_error", "x_error_stack"})
+
 ACK = Ack()
 GIVE_BACK = Release(delay=0.0, charged=False)
 
@@ -120,16 +124,18 @@ def settle(
 
 def backoff(attempt: int, retry: Retry, chance: float = 0.5) -> float:
     """Returns the seconds to wait after a failed `attempt` (1 is the first)."""
-    # The exponent is capped: 2.0 ** 1100 overflows, and a message may be retried for ever.
-    grown = retry.initial_delay * retry.backoff_factor ** min(attempt - 1, 64)
+    grown = _grown(attempt, retry)
     spread = 1 + retry.jitter * (2 * chance - 1)
     return min(min(grown, retry.max_delay) * spread, retry.max_delay)
 
 
-def dead_letter_message(message: Message, decision: DeadLetter, attempt: int, source: str, now: float) -> Message:
+def dead_letter_message(
+    message: Message, decision: DeadLetter, attempt: int, source: str, now: float
+) -> Message:
     """Returns the copy that goes to the dead-letter queue, with the `x_` headers that say why."""
+    kept = {key: value for key, value in message.headers.items() if key not in _ERROR_HEADERS}
     headers: dict[str, Header] = {
-        **message.headers,
+        **kept,
         "x_original_queue": source,
         "x_dead_letter_reason": decision.reason,
         "x_dead_letter_time": datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds"),
@@ -140,6 +146,15 @@ def dead_letter_message(message: Message, decision: DeadLetter, attempt: int, so
         headers["x_error"] = decision.error.message[:MAX_ERROR_LENGTH]
         headers["x_error_stack"] = decision.stack[:MAX_STACK_LENGTH]
     return msgspec.structs.replace(message, headers=headers)
+
+
+def _grown(attempt: int, retry: Retry) -> float:
+    try:
+        return retry.initial_delay * float(retry.backoff_factor) ** (attempt - 1)
+    except OverflowError:
+        # A message may be retried for ever, and 2.0 ** 1024 is more than a float holds. The
+        # exponent itself is not capped: a factor of 1.01 needs hundreds of attempts to grow.
+        return retry.max_delay if retry.initial_delay else 0.0
 
 
 def _fail(
@@ -183,5 +198,6 @@ def _retry(
 def _retry_after(error: WippyError) -> float | None:
     """Returns `details().retry_after` in seconds when it is a usable number."""
     value = (error.details or {}).get("retry_after")
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 31_536_000
-    return float(value) if usable else None  # type: ignore[arg-type]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 <= value <= LONGEST_DELAY else None  # NaN is not either
