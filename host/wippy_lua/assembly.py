@@ -9,19 +9,19 @@ from pathlib import Path
 from wippy_lua.call import Call
 from wippy_lua.clock import Clock
 from wippy_lua.errors import CallError, ConfigError, Kind, WippyError
+from wippy_lua.declarations import Declarations
 from wippy_lua.functions import Functions
 from wippy_lua.log import Log
 from wippy_lua.lua.libraries import Libraries
 from wippy_lua.lua.program import Program
 from wippy_lua.lua.programs import program_of
 from wippy_lua.lua.resolver import PythonModule
-from wippy_lua.lua.runtime import VM
 from wippy_lua.queue.consumer import Consumer
 from wippy_lua.queue.drivers import make_driver
 from wippy_lua.queue.manager import QueueManager
-from wippy_lua.registry.configs import consumer_config, queue_config
+from wippy_lua.registry.configs import consumer_config, host_spec, queue_config
 from wippy_lua.registry.entry import Entry, Source
-from wippy_lua.registry.kinds import ConsumerSpec, HostSpec, Lifecycle, ProcessServiceSpec
+from wippy_lua.registry.kinds import Lifecycle, ProcessServiceSpec
 from wippy_lua.registry.loader import load_folder
 from wippy_lua.registry.problem import Problem
 from wippy_lua.registry.registry import Registry
@@ -29,10 +29,6 @@ from wippy_lua.services import DriverService, ProcessService
 from wippy_lua.supervisor.state import Restart, Service, ServiceSpec
 from wippy_lua.supervisor.supervisor import Supervisor
 from wippy_lua.watchdog import Watchdog
-
-#: The driver of queues that a program declares without naming one.
-OWN_DRIVER = "wippy:memory"
-OWN_ORIGIN = "declared from Lua"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +65,19 @@ class App:
         clock: Clock,
         log: Log,
     ) -> None:
-        config = _host_config(registry)
+        config = host_spec(registry)
         self.registry = registry
         self.manager = manager
         self.functions = Functions(
-            libraries.natives(self), log, memory=config.vm_memory, recycle=config.vm_recycle
+            libraries.natives(Declarations(self)), log, memory=config.vm_memory, recycle=config.vm_recycle
         )
         self.supervisor = Supervisor(clock, log.bind(logger="supervisor"))
-        self._place = place
+        self._libraries = libraries
         self._clock = clock
         self._log = log
         self._watchdog = Watchdog(config.stall_limit, log)
         self._consumers: dict[str, Consumer] = {}
-        self._main = _main_program(place)
+        self.main = _main_program(place)
 
     @classmethod
     def load(
@@ -129,12 +125,19 @@ class App:
 
     def run_main(self, arguments: Sequence[str]) -> object:
         """Runs `main.lua`; None when the app has none."""
-        if self._main is None:
+        if self.main is None:
             return None
-        call = Call(self._main.id)
-        vm = self.functions.new_vm(self._main)
+        call = Call(self.main.id)
+        vm = self.functions.new_vm(self.main)
         with self.functions.in_progress(call):
             return vm.run(call, arguments)
+
+    def script(self, program: Program, name: str) -> Source:
+        """Returns the source of one of the app's own modules; raises WippyError when it is none."""
+        module = self._libraries.resolve(program, name)
+        if module.kind != "script":
+            raise WippyError(f"module {name!r} is no script of the app", kind=Kind.INVALID)
+        return Source(module.chunk_name.removeprefix("@"), module.source)
 
     def has_active_consumers(self) -> bool:
         """Tells whether a consumer runs, or will again after its restart."""
@@ -146,40 +149,14 @@ class App:
         queues = {consumer.config.queue for consumer in self._consumers.values()}
         return not any(self._holds_work(queue) for queue in queues)
 
-    def declare_queue(self, queue: str, fields: Mapping[str, object]) -> None:
-        """Adds a queue for a program; quiet when it exists just so."""
-        if "driver" not in fields:
-            self._ensure_own_driver()
-        wanted = {"driver": OWN_DRIVER, **fields}
-        existing = self.registry.get(queue)
-        if existing is not None:
-            self._check_same(existing, wanted)
-            return
-        entry = self._add_entry(queue, "queue.queue", wanted)
-        self.manager.add_queue(queue_config(self.registry, entry))
-        self.supervisor.start_service(self.manager.config(queue).driver)
-        self.manager.declare(queue)
-
-    def consume(
-        self, call: Call, queue: str, module: str, method: str, fields: Mapping[str, object]
-    ) -> str:
-        """Adds a consumer for a program and starts it; returns its ID."""
-        self.manager.config(queue)
-        function = self._add_function(call, queue, module, method)
-        name = self._free_name(f"{queue}.consumer")
-        entry = self._add_entry(name, "queue.consumer", {"queue": queue, "func": function, **fields})
-        self._add_consumer(entry)
-        self.supervisor.start_service(entry.id)
-        return entry.id
-
     def _build(self) -> None:
         self._add_functions()
         for entry in self.registry.find("queue.driver"):
-            self._add_driver(entry)
+            self.add_driver(entry)
         for entry in self.registry.find("queue.queue"):
             self.manager.add_queue(queue_config(self.registry, entry))
         for entry in self.registry.find("queue.consumer"):
-            self._add_consumer(entry)
+            self.add_consumer(entry)
         for entry in self.registry.find("process.service"):
             self._add_process(entry)
 
@@ -196,7 +173,7 @@ class App:
         if problems:
             raise ConfigError(problems)
 
-    def _add_driver(self, entry: Entry) -> None:
+    def add_driver(self, entry: Entry) -> None:
         driver = make_driver(entry, self._clock, self._log.bind(logger="driver", driver=entry.id))
         self.manager.add_driver(entry.id, driver)
         service = DriverService(driver, lambda: self._declare_queues(entry.id))
@@ -209,7 +186,7 @@ class App:
             if config.driver == driver:
                 self.manager.declare(config.id)
 
-    def _add_consumer(self, entry: Entry) -> None:
+    def add_consumer(self, entry: Entry) -> None:
         config = consumer_config(self.registry, entry)
         queue = self.manager.config(config.queue)
         consumer = Consumer(
@@ -268,34 +245,6 @@ class App:
                 self._log.warning(
                     "messages left in queue", queue=config.id, ready=info.ready, in_flight=info.in_flight, delayed=info.delayed
                 )
-
-    def _ensure_own_driver(self) -> None:
-        if OWN_DRIVER not in self.registry:
-            self._add_driver(self.registry.add(OWN_DRIVER, "queue.driver.memory", {}, origin=OWN_ORIGIN))
-
-    def _check_same(self, existing: Entry, wanted: Mapping[str, object]) -> None:
-        candidate = Registry(self._place.folder)
-        del candidate
-        raise WippyError(f"queue {existing.id!r} exists {wanted}", kind=Kind.CONFLICT)
-
-    def _add_entry(self, entry_id: str, kind: str, fields: Mapping[str, object]) -> Entry:
-        try:
-            return self.registry.add(entry_id, kind, fields, origin=OWN_ORIGIN)
-        except ConfigError as error:
-            text = "; ".join(problem.message for problem in error.problems)
-            raise WippyError(text, kind=Kind.INVALID, retryable=False) from error
-
-    def _free_name(self, name: str) -> str:
-        number, free = 1, name
-        while free in self.registry:
-            number += 1
-            free = f"{name}-{number}"
-        return free
-
-
-def _host_config(registry: Registry) -> HostSpec:
-    entries = registry.find("host.config")
-    return entries[0].spec_as(HostSpec) if entries else HostSpec()
 
 
 def _main_program(place: Place) -> Program | None:

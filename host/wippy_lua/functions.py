@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import gevent
 
@@ -36,7 +37,7 @@ class Functions:
 
     def add(self, program: Program) -> None:
         """Makes a function known; the same ID again replaces it for the calls to come."""
-        self._pools[program.id] = Pool(program, self._load, self._recycle)
+        self._pools[program.id] = Pool(program, self.load, self._recycle)
 
     def __contains__(self, function: str) -> bool:
         return function in self._pools
@@ -81,12 +82,31 @@ class Functions:
         """Calls a function with packed arguments; returns its packed result or raises CallError."""
         pool = self._pool(call.function)
         vm = pool.acquire()
+        try:
+            with self.in_progress(call):
+                return vm.call(call, arguments)
+        finally:
+            pool.release(vm)
+
+    def load(self, program: Program) -> VM:
+        """Returns a loaded VM of its own for a program that runs long."""
+        vm = self.new_vm(program)
+        vm.load()
+        return vm
+
+    def new_vm(self, program: Program) -> VM:
+        """Returns a VM that has not loaded its source yet, for a program that runs once."""
+        self._make_room()
+        return VM(program, self._natives, self._log)
+
+    @contextmanager
+    def in_progress(self, call: Call) -> Iterator[None]:
+        """Counts a call among those that `stop` interrupts and whose deadline is watched."""
         self._active.add(call)
         try:
-            return vm.call(call, arguments)
+            yield
         finally:
             self._active.discard(call)
-            pool.release(vm)
 
     def active(self) -> Iterator[Call]:
         """Yields the calls in progress."""
@@ -106,12 +126,6 @@ class Functions:
                 details={"function": function},
             )
         return pool
-
-    def _load(self, program: Program) -> VM:
-        self._make_room()
-        vm = VM(program, self._natives, self._log)
-        vm.load()
-        return vm
 
     def _make_room(self) -> None:
         if self._used() < self._memory:

@@ -59,7 +59,9 @@ def make_log(level: str = "info", fmt: Format = "console", stream: TextIO | None
 
 def _renderer(fmt: Format, out: TextIO) -> list[Callable[..., Any]]:
     if fmt == "console":
-        return [structlog.dev.ConsoleRenderer(colors=out.isatty(), pad_event_to=0)]
+        # Tracebacks without local variables: those hold message bodies and secrets.
+        plain = structlog.dev.plain_traceback
+        return [structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=plain)]
     return [structlog.processors.format_exc_info, _json_line]
 
 

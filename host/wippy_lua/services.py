@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import gevent
 
@@ -43,9 +44,16 @@ class ProcessService:
     can be ended without a harm. What computes gets until the timeout, and is then interrupted.
     """
 
-    def __init__(self, name: str, load: Callable[[], VM], log: Log) -> None:
+    def __init__(
+        self,
+        name: str,
+        load: Callable[[], VM],
+        in_progress: Callable[[Call], AbstractContextManager[None]],
+        log: Log,
+    ) -> None:
         self._name = name
         self._load = load
+        self._in_progress = in_progress
         self._log = log.bind(logger="process", service=name)
         self._greenlet: gevent.Greenlet[..., None] | None = None
         self._call: Call | None = None
@@ -73,7 +81,8 @@ class ProcessService:
         self._call = call = Call(vm.program.id)
         error: BaseException | None = None
         try:
-            vm.call(call, b"\x90")  # MessagePack's empty list: no arguments
+            with self._in_progress(call):
+                vm.call(call, b"\x90")  # MessagePack's empty list: no arguments
         except CallError as failure:
             self._log.error("process failed", error=failure.message, stack=failure.stack)
             error = failure

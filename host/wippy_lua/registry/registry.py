@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from wippy_lua.errors import ConfigError
@@ -77,6 +77,12 @@ class Registry:
                 levels[level_of[entry_id]].append(entry_id)
         return levels
 
+    def draft(
+        self, entry_id: str, kind: str, fields: Mapping[str, object], *, origin: str = ""
+    ) -> Entry:
+        """Returns the entry that `add` would add, checked as there but for its ID being taken."""
+        return self._draft(entry_id, kind, fields, origin)[0]
+
     def add(
         self, entry_id: str, kind: str, fields: Mapping[str, object], *, origin: str = ""
     ) -> Entry:
@@ -85,15 +91,14 @@ class Registry:
         `origin` stands for the file in problems; relative paths start from the app's folder.
         Raises `ConfigError` and changes nothing when anything is wrong.
         """
-        mark = Mark(origin)
-        built = build(_declare(entry_id, kind, fields, mark, self.folder), self.folder)
-        problems = [*built.problems, *self._check_new(built)]
-        if problems or built.entry is None:
-            raise ConfigError(problems)
-        self._entries[entry_id] = built.entry
-        self._kinds[entry_id] = built.kind
-        self._warnings += built.warnings
-        return built.entry
+        entry, warnings = self._draft(entry_id, kind, fields, origin)
+        if entry_id in self._entries:
+            message = f"duplicate ID, first defined{at(self._entries[entry_id].mark)}"
+            raise ConfigError([problem_at(entry.mark, entry_id, message)])
+        self._entries[entry_id] = entry
+        self._kinds[entry_id] = entry.kind
+        self._warnings += warnings
+        return entry
 
     def fill(self, declarations: Iterable[Declaration]) -> list[Problem]:
         """Adds all declarations of an app at once and returns every error.
@@ -114,10 +119,16 @@ class Registry:
         self._warnings += queue_warnings(list(self))
         return problems
 
+    def _draft(
+        self, entry_id: str, kind: str, fields: Mapping[str, object], origin: str
+    ) -> tuple[Entry, Sequence[Problem]]:
+        built = build(_declare(entry_id, kind, fields, Mark(origin), self.folder), self.folder)
+        problems = [*built.problems, *self._check_new(built)]
+        if problems or built.entry is None:
+            raise ConfigError(problems)
+        return built.entry, built.warnings
+
     def _check_new(self, built: Built) -> Iterator[Problem]:
-        if built.id in self._entries:
-            message = f"duplicate ID, first defined{at(self._entries[built.id].mark)}"
-            yield problem_at(built.mark, built.id, message)
         yield from check_references(built, ChainMap({built.id: built.kind}, self._kinds))
         if built.entry is not None:
             yield from check_modules(built.entry, self._modules)
