@@ -6,18 +6,21 @@ from typing import Protocol
 
 
 class Log(Protocol):
-    """What the host asks of a logger; structlog's bound loggers are such."""
+    """What the host asks of a logger; structlog's bound loggers are such.
 
-    def debug(self, msg: str, /, **fields: object) -> object:
+    `event` is the message, named as structlog names it; so no field may be called that.
+    """
+
+    def debug(self, event: str, **fields: object) -> object:
         """Writes what only somebody who looks for a fault wants to read."""
 
-    def info(self, msg: str, /, **fields: object) -> object:
+    def info(self, event: str, **fields: object) -> object:
         """Writes what happened as planned."""
 
-    def warning(self, msg: str, /, **fields: object) -> object:
+    def warning(self, event: str, **fields: object) -> object:
         """Writes what went wrong and will be tried again."""
 
-    def error(self, msg: str, /, **fields: object) -> object:
+    def error(self, event: str, **fields: object) -> object:
         """Writes what went wrong for good."""
 
     def bind(self, **fields: object) -> Log:
@@ -27,13 +30,13 @@ class Log(Protocol):
 class NullLog:
     """A log that writes nothing."""
 
-    def debug(self, msg: str, /, **fields: object) -> None: ...
+    def debug(self, event: str, **fields: object) -> None: ...
 
-    def info(self, msg: str, /, **fields: object) -> None: ...
+    def info(self, event: str, **fields: object) -> None: ...
 
-    def warning(self, msg: str, /, **fields: object) -> None: ...
+    def warning(self, event: str, **fields: object) -> None: ...
 
-    def error(self, msg: str, /, **fields: object) -> None: ...
+    def error(self, event: str, **fields: object) -> None: ...
 
     def bind(self, **fields: object) -> NullLog:  # noqa: ARG002 - there is no line to add them to
         return self
