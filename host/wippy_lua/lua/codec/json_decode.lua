@@ -9,7 +9,8 @@ local work = ...
 local next, setmetatable, tonumber = next, setmetatable, tonumber
 local byte, char, find, gmatch = string.byte, string.char, string.find, string.gmatch
 local match, sub = string.match, string.sub
-local concat, huge, utf8_char = table.concat, math.huge, utf8.char
+local concat, utf8_char = table.concat, utf8.char
+local huge, math_type, tointeger = math.huge, math.type, math.tointeger
 local null, empty_kinds, EMPTY_OBJECT = work.null, work.empty_kinds, work.EMPTY_OBJECT
 local MAX_DEPTH, TOO_DEEP, UNITS = work.MAX_DEPTH, work.TOO_DEEP, work.UNITS
 local malformed, invalid_utf8, charge = work.malformed, work.invalid_utf8, work.charge
@@ -20,7 +21,6 @@ local CACHED_KEY_SIZE = 64 -- bytes
 
 local due = 0 -- the position in the text where the next charge is due
 
-local SPACE = "[ \n\r\t]*"
 local STRING = '^([]-\255 #-[!]*)"()'
 local ESCAPE = '^([]-\255 #-[!]*)\\(["\\/bfnrtu])()'
 local UNESCAPES = { b = "\b", f = "\f", n = "\n", r = "\r", t = "\t" }
@@ -170,25 +170,31 @@ local function remember_name(quoted, name)
   names[quoted] = name
 end
 
+local QUOTE = byte('"')
+local BEFORE_KEY = { ["{"] = "^{[ \n\r\t]*()", [","] = "^[ \n\r\t]*,[ \n\r\t]*()" }
+local AFTER_LAST = { ["{"] = "^{[ \n\r\t]*}()", [","] = "^[ \n\r\t]*}()" }
+
 -- A member whose key is new, or that is spaced in an unusual way; `separator` comes before it.
--- Returns key, value position, first of value; or nil, position after the object; or nil, nil, failure.
+-- Returns key, value position, first of value; or nil, position after the object; or nil, nil,
+-- failure.
 local function slow_member(text, i, separator)
-  local close = match(text, separator == "{" and "^{[ \n\r\t]*}()" or "^[ \n\r\t]*}()", i)
+  local close = match(text, AFTER_LAST[separator], i)
   if close then
     return nil, close
   end
-  local quote = match(text, "^" .. SPACE .. separator .. SPACE .. '()"', i)
+  local quote = match(text, BEFORE_KEY[separator], i)
   if not quote then
-    local what = separator == "{" and "a key or '}'" or "',' and a key, or '}'"
-    return nil, nil, malformed("expected " .. what, match(text, "^[{,]?" .. SPACE .. "()", i))
+    return nil, nil, malformed("expected ',' or '}'", match(text, "^[ \n\r\t]*()", i))
+  elseif byte(text, quote) ~= QUOTE then
+    return nil, nil, malformed(separator == "{" and "expected a key or '}'" or "expected a key", quote)
   end
   local key, stop = json_text(text, quote)
   if not stop then
     return nil, nil, key
   end
-  local at, first = match(text, "^" .. SPACE .. ":" .. SPACE .. "()(.?)", stop)
+  local at, first = match(text, "^[ \n\r\t]*:[ \n\r\t]*()(.?)", stop)
   if not at then
-    return nil, nil, malformed("expected ':'", stop)
+    return nil, nil, malformed("expected ':'", match(text, "^[ \n\r\t]*()", stop))
   end
   if #key <= CACHED_KEY_SIZE then
     remember_name(sub(text, quote, stop - 1), key)
@@ -229,13 +235,36 @@ json_parsers["{"] = function(text, i, depth)
   end
 end
 
-local FIRST_ITEM, LATER_ITEM = "^%[" .. SPACE .. "()(.)", "^, ?()(.)"
+-- Arrays of numbers are read four at a time. Other spellings of numbers end the run.
+local INTEGERS = "^" .. string.rep(", ?(-?[1-9]%d*)", 4) .. "()[,%]]"
+local REALS = "^" .. string.rep(", ?(-?[1-9]?%d%.%d+)", 4) .. "()[,%]]"
+
+local function json_run(text, i, array, n, pattern, convert)
+  while true do
+    local a, b, c, d, stop = match(text, pattern, i)
+    if not a then
+      return i, n
+    end
+    a, b, c, d = convert(a), convert(b), convert(c), convert(d)
+    if not (a and b and c and d) then
+      return i, n -- an integer beyond 64 bits
+    end
+    array[n + 1], array[n + 2], array[n + 3], array[n + 4] = a, b, c, d
+    n, i = n + 4, stop
+    if i > due then
+      due = charge(i)
+    end
+  end
+end
+
+local FIRST_ITEM, LATER_ITEM = "^%[[ \n\r\t]*()(.)", "^, ?()(.)"
+local RUN_FROM = 4 -- items before a run is looked for: short arrays would not gain
 
 json_parsers["["] = function(text, i, depth)
   if depth >= MAX_DEPTH then
     return malformed(TOO_DEEP, i)
   end
-  local array, n, pattern = { nil, nil, nil, nil }, 0, FIRST_ITEM
+  local array, n, pattern, value = { nil, nil, nil, nil }, 0, FIRST_ITEM, nil
   while true do
     local at, first = match(text, pattern, i)
     if not at then
@@ -243,18 +272,24 @@ json_parsers["["] = function(text, i, depth)
       if close then
         return array, close
       end
-      at, first = match(text, "^[ \n\r\t]*,()(.)", i)
+      at, first = match(text, "^[ \n\r\t]*,()(.?)", i)
+      if not at then
+        return malformed("expected ',' or ']'", match(text, "^[ \n\r\t]*()", i))
+      end
     elseif first == "]" and n == 0 then
       return array, at + 1
     end
-    if not at then
-      return malformed("expected ',' or ']'", i)
+    value, i = json_parsers[first](text, at, depth + 1)
+    if not i then
+      return value
     end
     n = n + 1
-    array[n], i = json_parsers[first](text, at, depth + 1)
-    if not i then
-      return array[n]
-    elseif i > due then
+    array[n] = value
+    if n >= RUN_FROM and math_type(value) then
+      local integer = math_type(value) == "integer"
+      i, n = json_run(text, i, array, n, integer and INTEGERS or REALS, integer and tointeger or tonumber)
+    end
+    if i > due then
       due = charge(i)
     end
     pattern = LATER_ITEM

@@ -17,6 +17,7 @@ local CACHED_KEY_SIZE = 64 -- bytes
 
 local units = UNITS -- of work, left until `flush` is due
 
+local LONG = 512 -- bytes
 local PLAIN = "^[]-\127 #-[!]*" -- ASCII that needs no escape; commonest first, the matcher tries in order
 local UNESCAPED = "^[]-\255 #-[!]*" -- the same and beyond ASCII
 local SPECIAL = '[%z\1-\31"\\]'
@@ -28,7 +29,22 @@ for code = 0, 31 do
 end
 
 
--- Appends a string of which PLAIN covers only a part, slice by slice, and the closing quote.
+-- Says whether a slice has something to escape. A search for one byte is so much faster than a set in
+-- a pattern that 34 of them win on a long slice.
+local function has_special(slice)
+  if #slice < LONG then
+    local _, stop = find(slice, UNESCAPED)
+    return stop ~= #slice
+  end
+  for special in next, ESCAPES do
+    if find(slice, special, 1, true) then
+      return true
+    end
+  end
+  return false
+end
+
+-- Appends a string that is long or not just PLAIN, slice by slice, and the closing quote.
 local function json_escaped(text, out, n)
   if invalid_utf8(text) then
     return unfit("string is not UTF-8", "invalid")
@@ -37,9 +53,8 @@ local function json_escaped(text, out, n)
   repeat
     local to = slice_end(text, from)
     local slice = sub(text, from, to)
-    local _, stop = find(slice, UNESCAPED)
     n = n + 1
-    out[n] = stop == #slice and slice or gsub(slice, SPECIAL, ESCAPES)
+    out[n] = has_special(slice) and gsub(slice, SPECIAL, ESCAPES) or slice
     from = to + 1
     units = units - (#slice >> 6)
     if units <= 0 then
@@ -53,7 +68,7 @@ end
 local function json_string(text, out, n)
   local size, _, stop = #text, nil, nil
   out[n + 1] = '"'
-  if size <= SLICE then
+  if size < LONG then
     _, stop = find(text, PLAIN)
   end
   if stop ~= size then

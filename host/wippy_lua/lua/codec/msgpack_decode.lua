@@ -41,18 +41,28 @@ local function unpack_array(text, at, size, depth)
   return array, at
 end
 
+local function unpack_key(text, at, depth)
+  local code = byte(text, at)
+  if code and code >= 0xA0 and code < 0xC0 then -- nearly every key
+    return unpack_string(text, at + 1, code - 0xA0)
+  end
+  local key, stop = unpack_value(text, at, depth + 1)
+  if stop and type(key) ~= "string" and math_type(key) ~= "integer" then
+    return malformed("a map key must be a string or an integer of 64 bits", at)
+  end
+  return key, stop
+end
+
 local function unpack_map(text, at, size, depth)
   if depth >= MAX_DEPTH then
     return malformed(TOO_DEEP, at)
   end
   local map = { a = nil, b = nil, c = nil, d = nil }
   for _ = 1, size do
-    local key, value, key_at = nil, nil, at
-    key, at = unpack_value(text, at, depth + 1)
+    local key, value
+    key, at = unpack_key(text, at, depth)
     if not at then
       return key
-    elseif type(key) ~= "string" and math_type(key) ~= "integer" then
-      return malformed("a map key must be a string or an integer of 64 bits", key_at)
     end
     value, at = unpack_value(text, at, depth + 1)
     if not at then

@@ -10,7 +10,7 @@ local MAX_DEPTH = 128
 local TOO_DEEP = "nesting is deeper than 128 levels"
 local UNITS = 1000 -- units of work between two calls of `spend`
 local STEP = 1024 -- bytes of input between two calls of `spend`
-local SLICE = 64 * UNITS -- bytes of a string that are handled at once
+local SLICE = 16384 -- bytes of a string that are handled at once
 
 -- Tables that do not encode as an empty array although they are empty. Weak, so that a decoded `{}`
 -- stays an ordinary table: no metatable, nothing to see, nothing kept alive.
@@ -107,7 +107,7 @@ local pieces = {} -- kept between calls while small: growing it again costs more
 local chunks = {}
 
 local function begin()
-  if chunks[1] then
+  if chunks[1] then -- left by an encoding that was ended by `spend`
     pieces, chunks = {}, {}
   end
   return pieces
@@ -132,6 +132,7 @@ local function finish(out, left, n, failure)
   if chunks[1] then
     chunks[#chunks + 1] = text
     text = concat(chunks)
+    pieces, chunks = {}, {}
   end
   return text
 end
