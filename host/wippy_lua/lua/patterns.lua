@@ -29,8 +29,30 @@ local function start_of(s, init)
   return init <= #s + 1 and init or nil
 end
 
+-- Finds text in text; the needle's head is searched in blocks, so that no C call takes long.
+function patterns.find_plain(s, text, init)
+  local i, length = start_of(s, init), #text
+  local head = sub(text, 1, MAX_HEAD)
+  while i and i + length - 1 <= #s do
+    local found = c_find(sub(s, i, i + WINDOW + #head - 2), head, 1, true)
+    if not found then
+      i = i + WINDOW
+    else
+      i = i + found - 1
+      if length == #head or sub(s, i, i + length - 1) == text then
+        return i, i + length - 1
+      end
+      i = i + 1
+    end
+  end
+  return nil
+end
+
 function patterns.find(s, p, init)
   local program, m, i = compile(p), state(s), start_of(s, init)
+  if program.plain then -- so that ")" is text here, and a fault in `match`
+    return patterns.find_plain(s, p, init)
+  end
   local from, stop
   if i then
     from, stop = search(m, program, i)
@@ -69,25 +91,6 @@ function patterns.gmatch(s, p, init)
     end
     return all_captures(m, program.captures, from, stop)
   end
-end
-
--- Finds text in text; the needle's head is searched in blocks, so that no C call takes long.
-function patterns.find_plain(s, text, init)
-  local i, length = start_of(s, init), #text
-  local head = sub(text, 1, MAX_HEAD)
-  while i and i + length - 1 <= #s do
-    local found = c_find(sub(s, i, i + WINDOW + #head - 2), head, 1, true)
-    if not found then
-      i = i + WINDOW
-    else
-      i = i + found - 1
-      if length == #head or sub(s, i, i + length - 1) == text then
-        return i, i + length - 1
-      end
-      i = i + 1
-    end
-  end
-  return nil
 end
 
 -- Parses a replacement into texts and capture numbers (0 is the whole match).
