@@ -9,17 +9,17 @@
 -- `nil, failure` in place of the new length of its output, a decoder `failure, nil` in place of a value
 -- and the position after it.
 --
--- Arguments: `spend`, and the loaded chunks of `codec/` by name.
+-- Called as chunk(part, spend); `part(name, ...)` runs another file of the VM with arguments.
 
-local spend, parts = ...
+local part, spend = ...
 
-local work = parts.work(spend)
+local work = part("codec/work", spend)
 
 return {
-  json_encode = parts.json_encode(work),
-  json_decode = parts.json_decode(work),
-  msgpack_encode = parts.msgpack_encode(work),
-  msgpack_decode = parts.msgpack_decode(work),
+  json_encode = part("codec/json_encode", work),
+  json_decode = part("codec/json_decode", work),
+  msgpack_encode = part("codec/msgpack_encode", work),
+  msgpack_decode = part("codec/msgpack_decode", work),
   null = work.null,
   is_object = work.is_object,
 }
