@@ -11,7 +11,6 @@ from wippy_lua.lua.modules.queue import App, QueueModule
 from wippy_lua.lua.program import Program
 from wippy_lua.lua.resolver import PythonModule, Resolver
 from wippy_lua.lua.runtime import HostFunction, Module, Natives
-from wippy_lua.lua.stdlib import library_names
 from wippy_lua.queue.manager import QueueManager
 from wippy_lua.registry.registry import Registry
 

@@ -66,7 +66,7 @@ class Consumer:
         self._clock = clock
         self._log = log.bind(logger="consumer", consumer=config.id, queue=config.queue)
         self._buffer: SimpleQueue[Delivery | None] = SimpleQueue()
-        self._workers: list[gevent.Greenlet[[], None]] = []
+        self._workers: list[gevent.Greenlet[..., None]] = []
         self._attachment: Attachment | None = None
         self._calls: set[Call] = set()
 
@@ -74,12 +74,17 @@ class Consumer:
         """Starts the workers, then delivery."""
         config = self.config
         self._buffer = SimpleQueue()
-        self._workers = [gevent.spawn(self._work, self._buffer) for _ in range(config.concurrency)]
+        self._workers = [
+            gevent.Greenlet.spawn(self._work, self._buffer) for _ in range(config.concurrency)
+        ]
         self._attachment = self._driver.attach(
             config.queue, config.prefetch + config.concurrency, self._buffer
         )
         self._log.info(
-            "consumer started", function=config.func, concurrency=config.concurrency, prefetch=config.prefetch
+            "consumer started",
+            function=config.func,
+            concurrency=config.concurrency,
+            prefetch=config.prefetch,
         )
 
     def stop(self, timeout: float) -> None:
@@ -203,7 +208,9 @@ class Consumer:
         if delivery.settled:
             self._log.warning("handler failed after its message was settled", **fields)
         elif isinstance(decision, DeadLetter):
-            self._log.error("message dead-lettered", to=decision.queue, reason=decision.reason, **fields)
+            self._log.error(
+                "message dead-lettered", to=decision.queue, reason=decision.reason, **fields
+            )
         elif isinstance(decision, Release) and isinstance(outcome, Failure):
             self._log.warning("handler failed", retry_in=round(decision.delay, 3), **fields)
 

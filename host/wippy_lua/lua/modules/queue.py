@@ -141,7 +141,9 @@ class QueueModule:
     ) -> tuple[bool, None, bytes]:
         """Starts a consumer from Lua; returns true, nil and its ID."""
         _refuse_while_loading(call, "consume")
-        consumer = self._app.consume(call, _text(queue), _text(module), _text(method), _fields(fields))
+        consumer = self._app.consume(
+            call, _text(queue), _text(module), _text(method), _fields(fields)
+        )
         return True, None, consumer.encode()
 
     def has_message(self, call: Call) -> bool:
@@ -198,10 +200,8 @@ class QueueModule:
     ) -> Message:
         # Unpacked headers are checked again: the decoder allows reserved keys.
         wanted = NO_HEADERS if headers is None else check_headers(_headers(headers))
-        content_type = wanted.get("content_type")
-        if not isinstance(content_type, str):
-            codec = self._manager.config(queue).codec
-            content_type = text_type(body) if kind == AS_TEXT else CONTENT_TYPES[codec]
+        codec = self._manager.config(queue).codec
+        content_type = text_type(body) if kind == AS_TEXT else CONTENT_TYPES[codec]
         return self._manager.message(body, content_type, wanted, options.id)
 
 
@@ -227,7 +227,9 @@ def _headers(packed: bytes) -> dict[str, Header]:
     try:
         return _decode_headers(packed)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise _invalid(f"headers: {error}; keys are strings, values strings, numbers or booleans") from error
+        raise _invalid(
+            f"headers: {error}; keys are strings, values strings, numbers or booleans"
+        ) from error
 
 
 def _options(packed: bytes) -> PublishOptions:
@@ -266,5 +268,3 @@ def _text(value: bytes) -> str:
 
 def _invalid(message: str) -> WippyError:
     return WippyError(message, kind=Kind.INVALID, retryable=False)
-
-
