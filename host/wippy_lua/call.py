@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from wippy_lua.queue.message import Delivery
     from wippy_lua.queue.settle import Outcome
 
-    #: Settles a call's delivery on its handler's behalf; False when it was settled before.
-    Settler: TypeAlias = Callable[["Call", Outcome], bool]
+#: Settles a call's delivery on its handler's behalf; False when it was settled before.
+Settler: TypeAlias = Callable[["Call", "Outcome"], bool]
 
 
 class End(Enum):

@@ -79,7 +79,7 @@ def test_a_python_module_s_error_reaches_lua_and_arguments_keep_their_types(tmp_
 
     with make_host(tmp_path, entries, {"py": {"echo": echo, "fail": fail}}) as host:
         result = host.call("app:f", 1, 1.5, "x", b"\xff", True, [1, 2], {"k": None})
-        assert result[0] == [1, 1.5, "x", b"\xff", True, [1, 2], []]
+        assert result[0] == [1, 1.5, "x", b"\xff", True, [1, 2], {}]
         assert result[1:] == ["py.fail: ValueError: no good", "Internal"]
 
 

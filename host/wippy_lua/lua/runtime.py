@@ -30,7 +30,7 @@ from wippy_lua.errors import CallError, Kind, WippyError
 from wippy_lua.log import Log
 from wippy_lua.lua.program import Program
 from wippy_lua.lua.stdlib import library_source
-from wippy_lua.queue.settle import Cancelled, Failure, Outcome, Success
+from wippy_lua.queue.settle import SUCCESS, Cancelled, Failure, Outcome, Success
 
 #: VM instructions between two looks at the clock. The worst stall by single instructions on huge
 #: strings is about this count times the memory limit.
@@ -263,7 +263,7 @@ class VM:
             self.healthy = False
             raise call.foreign
         if result is True:
-            return _SUCCESS
+            return SUCCESS
         return self._outcome(call, result, keep)
 
     def _enter(self, call: Call) -> None:
@@ -279,7 +279,7 @@ class VM:
         if status is True:
             if keep is not None:
                 keep.append(facts[0])
-            return _SUCCESS
+            return SUCCESS
         if status == b"error":
             return _failure(*facts)
         if status == b"undecodable":
@@ -349,8 +349,6 @@ class VM:
 
 #: Seconds that a module's top level may run.
 LOAD_TIMEOUT = 10.0
-
-_SUCCESS = Success()
 
 
 def _text(value: bytes | None) -> str:

@@ -10,7 +10,7 @@ from math import inf
 import gevent
 from gevent.queue import SimpleQueue
 
-from wippy_lua.call import Call
+from wippy_lua.call import Call, Settler
 from wippy_lua.clock import Clock
 from wippy_lua.errors import Kind, StopTimeout, WippyError
 from wippy_lua.log import Log
@@ -22,14 +22,13 @@ from wippy_lua.queue.message import Delivery
 from wippy_lua.queue.settle import (
     ACK,
     GIVE_BACK,
-    Ack,
+    SUCCESS,
     Cancelled,
     DeadLetter,
     Decision,
     Failure,
     Outcome,
     Release,
-    Success,
     dead_letter_message,
     settle,
 )
@@ -65,6 +64,7 @@ class Consumer:
         self._dead_letter = dead_letter
         self._clock = clock
         self._log = log.bind(logger="consumer", consumer=config.id, queue=config.queue)
+        self._settler: Settler = self._settle_early  # bound once: each call is given it
         self._buffer: SimpleQueue[Delivery | None] = SimpleQueue()
         self._workers: list[gevent.Greenlet[..., None]] = []
         self._attachment: Attachment | None = None
@@ -133,9 +133,11 @@ class Consumer:
         if self.config.auto_ack:
             self._apply(delivery, ACK)
         outcome = self._call(delivery)
+        if outcome is SUCCESS:
+            self._apply(delivery, ACK)
+            return
         decision = self._decide(outcome, delivery)
-        if not isinstance(outcome, Success):
-            self._report(delivery, outcome, decision)
+        self._report(delivery, outcome, decision)
         self._apply(delivery, decision)
 
     def _call(self, delivery: Delivery) -> Outcome:
@@ -146,7 +148,7 @@ class Consumer:
             delivery=delivery,
             consumer=config.id,
             queue=config.queue,
-            settler=self._settle_early,
+            settler=self._settler,
         )
         self._calls.add(call)
         try:
@@ -176,9 +178,10 @@ class Consumer:
         if delivery.settled:
             return False
         delivery.settled = True
+        if decision is ACK:
+            delivery.ack()
+            return True
         match decision:
-            case Ack():
-                delivery.ack()
             case Release(delay, charged):
                 delivery.release(delay, charged)
             case DeadLetter():

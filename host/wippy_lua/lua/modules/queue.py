@@ -82,7 +82,8 @@ class QueueModule:
         options: bytes | None = None,
     ) -> tuple[bool, None, bytes]:
         """Publishes one encoded body; returns true, nil and the message's ID."""
-        _refuse_while_loading(call, "publish")
+        if call.loading:
+            raise _loading("publish")
         name = _text(queue)
         wanted = DEFAULT_OPTIONS if options is None else _options(options)
         message = self._message(name, body, kind, headers, wanted)
@@ -102,7 +103,8 @@ class QueueModule:
 
         Indexes in the error's details count from 1, as Lua's lists do.
         """
-        _refuse_while_loading(call, "publish_many")
+        if call.loading:
+            raise _loading("publish_many")
         name = _text(queue)
         wanted = DEFAULT_OPTIONS if options is None else _options(options)
         if wanted.id is not None:
@@ -132,7 +134,8 @@ class QueueModule:
 
     def declare(self, call: Call, queue: bytes, fields: bytes | None = None) -> bool:
         """Declares a queue from Lua."""
-        _refuse_while_loading(call, "declare")
+        if call.loading:
+            raise _loading("declare")
         self._app.declare_queue(_text(queue), _fields(fields))
         return True
 
@@ -140,7 +143,8 @@ class QueueModule:
         self, call: Call, queue: bytes, module: bytes, method: bytes, fields: bytes | None = None
     ) -> tuple[bool, None, bytes]:
         """Starts a consumer from Lua; returns true, nil and its ID."""
-        _refuse_while_loading(call, "consume")
+        if call.loading:
+            raise _loading("consume")
         consumer = self._app.consume(
             call, _text(queue), _text(module), _text(method), _fields(fields)
         )
@@ -218,9 +222,8 @@ def _settle(call: Call, outcome: Outcome) -> bool:
     return True
 
 
-def _refuse_while_loading(call: Call, verb: str) -> None:
-    if call.loading:
-        raise _invalid(f"queue.{verb} does nothing while a module loads: call it inside a function")
+def _loading(verb: str) -> WippyError:
+    return _invalid(f"queue.{verb} does nothing while a module loads: call it inside a function")
 
 
 def _headers(packed: bytes) -> dict[str, Header]:
