@@ -146,8 +146,9 @@ function pack_value(value, out, n, depth)
   return n
 end
 
--- Encodes a value as MessagePack: strings as str, or bin where they are not UTF-8, a table as an array
--- where its keys are 1 to n, else as a map. Returns `nil, message, "internal"` where it cannot.
+-- Encodes a value as MessagePack: strings as str, or bin where they are not UTF-8, a table as an
+-- array where its keys are 1 to n, else as a map. Returns `nil, message, "internal"` where it
+-- cannot.
 return function(value)
   local out = begin()
   units = UNITS
