@@ -170,6 +170,21 @@ class TestJsonRoundTrip:
         assert math.copysign(1.0, json.loads(text)) == math.copysign(1.0, number)
         assert same(codec.decode(text), number)
 
+    @given(
+        parts=st.lists(
+            st.sampled_from(["x" * 600, "é" * 300, "\n", '"', "\\", "\0", "y" * 20_000, "/"]),
+            max_size=6,
+        )
+    )
+    @settings(max_examples=100, deadline=None)
+    def test_long_strings_with_any_escapes_among_short_ones(
+        self, codec: Codec, parts: list[str]
+    ) -> None:
+        document = ["".join(parts), "z" * 3000, {"a": "b", "".join(parts): parts}]
+        value = codec.decode(json.dumps(document, ensure_ascii=False))
+        assert same(codec.to_python(value), as_bytes(document))
+        assert json.loads(codec.call("json_encode", value)) == document
+
     def test_many_distinct_keys_overflow_the_caches_without_harm(self, codec: Codec) -> None:
         document = [{f"key {n}": n, "é": {f"ключ {n}": "x"}} for n in range(3000)]
         value = codec.decode(json.dumps(document))
@@ -280,8 +295,8 @@ class TestJsonEncode:
         named = """(function()
             local function trap() error("called") end
             local mt = {__index = trap, __len = trap, __pairs = trap, __eq = trap,
-                        __tostring = trap, __name = "x", __call = trap, __lt = trap, __concat = trap,
-                        __close = trap}
+                        __tostring = trap, __name = "x", __call = trap, __lt = trap,
+                        __concat = trap, __close = trap}
             return {setmetatable({}, mt), setmetatable({2, 1}, mt), setmetatable({a = 1}, mt),
                     setmetatable({[2] = 1, [1] = 2}, mt)}
         end)()"""
@@ -616,6 +631,7 @@ DEGENERATE = {
     "backslashes": b'"' + b"\\" * MILLION,
     "escaped quotes in keys": b'{"' + b'\\"' * MILLION,
     "long strings with one escape each": b"[" + b",".join([b'"%s\\n"' % (b"a" * 9999)] * 100),
+    "open long string": b'["' + b"a" * MILLION + b'\n"]',
     "lines": b"[" + b"\n" * MILLION + b"x",
     "open arrays of one": b"[[[1]]," * (MILLION // 7),
 }

@@ -133,22 +133,25 @@ end
 -- Whether this text seems to hold long strings; looking for them costs more than short ones gain.
 local expect_long = false
 
-local function sample(text)
-  expect_long = false
+-- Says whether one of three places in the text is far before the next quote.
+local function has_long_stretch(text)
   local size = #text
-  for quarter = 1, size >= 2 * LONG and 3 or 0 do
+  for quarter = 1, 3 do
     local at = size * quarter // 4
     local quote = find(text, '"', at, true)
-    expect_long = expect_long or quote ~= nil and quote - at > LONG // 2
+    if quote and quote - at > LONG // 2 then
+      return true
+    end
   end
+  return false
 end
 
--- The string between two quotes, or nil where it needs `json_text`.
+-- The string that begins at `at` and has its first quote at `quote`.
 local function long_string(text, at, quote)
   local value = sub(text, at + 1, quote - 1)
   for from = 1, #value, SLICE do
     if has_special(sub(value, from, from + SLICE - 1)) then
-      return nil
+      return json_text(text, at)
     end
     spend(SLICE >> 8)
   end
@@ -156,16 +159,13 @@ local function long_string(text, at, quote)
 end
 
 json_parsers['"'] = function(text, at)
-  local value, stop
   if expect_long then
     local quote = find(text, '"', at + 1, true)
     if quote and quote - at > LONG then
-      value, stop = long_string(text, at, quote)
+      return long_string(text, at, quote)
     end
   end
-  if not value then
-    value, stop = match(text, STRING, at + 1)
-  end
+  local value, stop = match(text, STRING, at + 1)
   if value then
     return value, stop
   end
@@ -366,7 +366,7 @@ local function json_document(text)
   if bad then
     return malformed("text is not UTF-8", bad)
   end
-  sample(text)
+  expect_long = #text > 2 * LONG and has_long_stretch(text)
   local value, stop = json_parsers[sub(text, 1, 1)](text, 1, 0)
   if stop and stop <= #text then
     stop = match(text, "^[ \n\r\t]*()", stop)
