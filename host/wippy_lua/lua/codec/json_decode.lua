@@ -8,14 +8,13 @@ local work = ...
 
 local next, setmetatable, tonumber = next, setmetatable, tonumber
 local byte, char, find, gmatch = string.byte, string.char, string.find, string.gmatch
-local match, sub = string.match, string.sub
+local match, rep, sub = string.match, string.rep, string.sub
 local concat, utf8_char = table.concat, utf8.char
 local huge, math_type, tointeger = math.huge, math.type, math.tointeger
 local null, empty_kinds, EMPTY_OBJECT = work.null, work.empty_kinds, work.EMPTY_OBJECT
 local MAX_DEPTH, TOO_DEEP, UNITS = work.MAX_DEPTH, work.TOO_DEEP, work.UNITS
 local malformed, invalid_utf8, charge = work.malformed, work.invalid_utf8, work.charge
 local open_text, spend = work.open_text, work.spend
-
 local LONG, SLICE, has_special = work.LONG, work.SLICE, work.has_special
 
 local CACHED_KEYS = 512
@@ -283,8 +282,8 @@ json_parsers["{"] = function(text, i, depth)
 end
 
 -- Arrays of numbers are read four at a time. Other spellings of numbers end the run.
-local INTEGERS = "^" .. string.rep(", ?(-?[1-9]%d*)", 4) .. "()[,%]]"
-local REALS = "^" .. string.rep(", ?(-?[1-9]?%d%.%d+)", 4) .. "()[,%]]"
+local INTEGERS = "^" .. rep(", ?(-?[1-9]%d*)", 4) .. "()[,%]]"
+local REALS = "^" .. rep(", ?(-?[1-9]?%d%.%d+)", 4) .. "()[,%]]"
 
 local function json_run(text, i, array, n, integers)
   local pattern, convert = REALS, tonumber

@@ -6,30 +6,28 @@ local next, rawget, tonumber, type = next, rawget, tonumber, type
 local byte, char, find, format = string.byte, string.char, string.find, string.format
 local gsub, sub = string.gsub, string.sub
 local concat, huge, math_type = table.concat, math.huge, math.type
-local NULL, CYCLE_DEPTH, UNITS, SLICE = work.NULL, work.CYCLE_DEPTH, work.UNITS, work.SLICE
+local NULL, CYCLE_DEPTH, UNITS, LONG = work.NULL, work.CYCLE_DEPTH, work.UNITS, work.LONG
 local empty_kinds, unfit, within = work.empty_kinds, work.unfit, work.within
 local slice_end, invalid_utf8, begin = work.slice_end, work.invalid_utf8, work.begin
 local flush, finish, enter, shape = work.flush, work.finish, work.enter, work.shape
+local has_special = work.has_special
 
 -- Object keys repeat: a bounded cache maps each to its output.
 local CACHED_KEYS = 512
 local CACHED_KEY_SIZE = 64 -- bytes
-
-local has_special, LONG = work.has_special, work.LONG
 
 local units = UNITS -- of work, left until `flush` is due
 
 -- ASCII that needs no escape; the matcher tries a set in its order, so the commonest come first.
 local PLAIN = "^[]-\127 #-[!]*"
 local UNESCAPED = "^[]-\255 #-[!]*" -- the same and beyond ASCII
-local SPECIAL = '[%z\1-\31"\\]'
+local SPECIAL = '[\0-\31"\\]'
 
 local ESCAPES = { ['"'] = '\\"', ["\\"] = "\\\\", ["\b"] = "\\b", ["\f"] = "\\f", ["\n"] = "\\n" }
 ESCAPES["\r"], ESCAPES["\t"] = "\\r", "\\t"
 for code = 0, 31 do
   ESCAPES[char(code)] = ESCAPES[char(code)] or format("\\u%04x", code)
 end
-
 
 -- Says whether a slice has something to escape.
 local function needs_escape(slice)

@@ -7,7 +7,7 @@ local byte, char, find = string.byte, string.char, string.find
 local concat, huge, math_type, utf8_len = table.concat, math.huge, math.type, utf8.len
 
 local MAX_DEPTH = 128
-local TOO_DEEP = "nesting is deeper than 128 levels"
+local TOO_DEEP = "nesting is deeper than " .. MAX_DEPTH .. " levels"
 local UNITS = 1000 -- units of work between two calls of `spend`
 local STEP = 1024 -- bytes of input between two calls of `spend`
 local SLICE = 16384 -- bytes of a string that are handled at once
@@ -125,10 +125,15 @@ end
 local pieces = {} -- kept between calls while small: growing it costs more than a small message
 local chunks = {}
 
-local function begin()
-  if chunks[1] then -- left by an encoding that was ended by `spend`
+-- Lets go of the output of a large encoding, or of what one that `spend` ended has left.
+local function forget()
+  if chunks[1] then
     pieces, chunks = {}, {}
   end
+end
+
+local function begin()
+  forget()
   return pieces
 end
 
@@ -144,6 +149,7 @@ end
 local function finish(out, left, n, failure)
   spend(UNITS - left)
   if not n then
+    forget()
     local where = failure.path == "" and "" or " at value" .. failure.path
     return nil, failure.message .. where, failure.kind
   end
@@ -151,7 +157,7 @@ local function finish(out, left, n, failure)
   if chunks[1] then
     chunks[#chunks + 1] = text
     text = concat(chunks)
-    pieces, chunks = {}, {}
+    forget()
   end
   return text
 end
