@@ -8,8 +8,8 @@ from pathlib import Path
 
 from wippy_lua.call import Call
 from wippy_lua.clock import Clock
-from wippy_lua.errors import CallError, ConfigError, Kind, WippyError
 from wippy_lua.declarations import Declarations
+from wippy_lua.errors import CallError, ConfigError, Kind, WippyError
 from wippy_lua.functions import Functions
 from wippy_lua.log import Log
 from wippy_lua.lua.libraries import Libraries
@@ -50,7 +50,9 @@ class Place:
             return cls(path.parent, path)
         if path.name == "_index.yaml":
             return cls.of(path.parent)
-        raise ConfigError([Problem(str(path), 0, 0, "", "an app is a folder, an _index.yaml or a .lua file")])
+        raise ConfigError(
+            [Problem(str(path), 0, 0, "", "an app is a folder, an _index.yaml or a .lua file")]
+        )
 
 
 class App:
@@ -69,14 +71,17 @@ class App:
         self.registry = registry
         self.manager = manager
         self.functions = Functions(
-            libraries.natives(Declarations(self)), log, memory=config.vm_memory, recycle=config.vm_recycle
+            libraries.natives(Declarations(self)),
+            log,
+            memory=config.vm_memory,
+            recycle=config.vm_recycle,
         )
         self.supervisor = Supervisor(clock, log.bind(logger="supervisor"))
         self._libraries = libraries
         self._clock = clock
         self._log = log
         self._watchdog = Watchdog(config.stall_limit, log)
-        self._consumers: dict[str, Consumer] = {}
+        self.consumers: dict[str, Consumer] = {}
         self.main = _main_program(place)
 
     @classmethod
@@ -95,7 +100,9 @@ class App:
         place = Place.of(path)
         manager = QueueManager(clock)
         libraries = Libraries(manager, python_modules, clock, log, log_level)
-        registry = load_folder(place.folder, env=env, overrides=overrides, modules=libraries.names())
+        registry = load_folder(
+            place.folder, env=env, overrides=overrides, modules=libraries.names()
+        )
         app = cls(place, registry, libraries, manager, clock, log)
         libraries.add_entries(registry)
         app._build()
@@ -143,11 +150,11 @@ class App:
     def has_active_consumers(self) -> bool:
         """Tells whether a consumer runs, or will again after its restart."""
         states = self.supervisor.services()
-        return any(states[name].active for name in self._consumers)
+        return any(states[name].active for name in self.consumers)
 
     def is_idle(self) -> bool:
         """Tells whether nothing waits or runs in any queue that has a consumer."""
-        queues = {consumer.config.queue for consumer in self._consumers.values()}
+        queues = {consumer.config.queue for consumer in self.consumers.values()}
         return not any(self._holds_work(queue) for queue in queues)
 
     def _build(self) -> None:
@@ -179,7 +186,9 @@ class App:
         self.manager.add_driver(entry.id, driver)
         service = DriverService(driver, lambda: self._declare_queues(entry.id))
         # A driver with queues starts always: a program may publish though nothing consumes here.
-        in_use = any(entry.id in self.registry.dependencies(q.id) for q in self.registry.find("queue.queue"))
+        in_use = any(
+            entry.id in self.registry.dependencies(q.id) for q in self.registry.find("queue.queue")
+        )
         self._add_service(entry, service, auto_start=in_use or None)
 
     def _declare_queues(self, driver: str) -> None:
@@ -199,7 +208,7 @@ class App:
             self._clock,
             self._log,
         )
-        self._consumers[entry.id] = consumer
+        self.consumers[entry.id] = consumer
         self._add_service(entry, consumer)
 
     def _add_process(self, entry: Entry) -> None:
@@ -209,7 +218,9 @@ class App:
         )
         self._add_service(entry, service)
 
-    def _add_service(self, entry: Entry, service: Service, *, auto_start: bool | None = None) -> None:
+    def _add_service(
+        self, entry: Entry, service: Service, *, auto_start: bool | None = None
+    ) -> None:
         lifecycle: Lifecycle = getattr(entry.spec, "lifecycle")  # noqa: B009 - every service kind has it
         self.supervisor.add(
             ServiceSpec(
@@ -221,7 +232,12 @@ class App:
                 start_timeout=lifecycle.start_timeout,
                 stop_timeout=lifecycle.stop_timeout,
                 stable_threshold=lifecycle.stable_threshold,
-                restart=Restart(**{f: getattr(lifecycle.restart, f) for f in lifecycle.restart.__struct_fields__}),
+                restart=Restart(
+                    **{
+                        f: getattr(lifecycle.restart, f)
+                        for f in lifecycle.restart.__struct_fields__
+                    }
+                ),
             )
         )
 
@@ -244,7 +260,11 @@ class App:
             info = self.manager.info(config.id)
             if info.message_count:
                 self._log.warning(
-                    "messages left in queue", queue=config.id, ready=info.ready, in_flight=info.in_flight, delayed=info.delayed
+                    "messages left in queue",
+                    queue=config.id,
+                    ready=info.ready,
+                    in_flight=info.in_flight,
+                    delayed=info.delayed,
                 )
 
 
@@ -253,7 +273,10 @@ def _main_program(place: Place) -> Program | None:
         return None
     name = place.main.name
     return Program(
-        id=name, source=Source(name, place.main.read_bytes(), place.main), modules=None, folder=place.folder
+        id=name,
+        source=Source(name, place.main.read_bytes(), place.main),
+        modules=None,
+        folder=place.folder,
     )
 
 

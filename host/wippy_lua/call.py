@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from wippy_lua.queue.message import Delivery
     from wippy_lua.queue.settle import Outcome
 
-    #: Settles a call's delivery on its handler's behalf; False when it was settled before.
-    Settler: TypeAlias = Callable[["Call", Outcome], bool]
+#: Settles a call's delivery on its handler's behalf; False when it was settled before.
+Settler: TypeAlias = Callable[["Call", "Outcome"], bool]
 
 
 class End(Enum):
@@ -27,7 +27,7 @@ class End(Enum):
     INTERRUPTED = "interrupted"
 
 
-class CallInterrupt(BaseException):  # noqa: N818 - a control flow exception, as GreenletExit is
+class CallInterrupt(BaseException):
     """Thrown into the greenlet of a call that waits in the host; never leaves the call."""
 
 
@@ -42,9 +42,9 @@ class Call:
         "cancelled",
         "consumer",
         "deadline",
-        "ends_at_wait",
         "delivery",
         "end",
+        "ends_at_wait",
         "foreign",
         "function",
         "greenlet",
@@ -76,6 +76,7 @@ class Call:
         self.end: End | None = None
         #: An exception from outside that the call must let through once its Lua has unwound.
         self.foreign: BaseException | None = None
+        #: Where the call runs: who makes it for another greenlet says so there.
         self.greenlet: greenlet = getcurrent()
         #: True when the next host function that the call enters ends it.
         self.ends_at_wait = False
@@ -105,4 +106,3 @@ class Call:
         # Asked again here: between the request and this callback the wait may have ended.
         if self.waiting and not self.greenlet.dead:
             self.greenlet.throw(CallInterrupt())
-

@@ -12,7 +12,7 @@ from math import inf
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import gevent
 import msgspec
@@ -29,7 +29,6 @@ from wippy_lua.queue.driver import QueueInfo
 from wippy_lua.queue.manager import PublishOptions
 from wippy_lua.queue.message import Header
 from wippy_lua.supervisor.state import ServiceState
-
 
 DRAIN_POLL_SECONDS = 0.02
 
@@ -71,7 +70,7 @@ class Host:
         self._stopped = Event()
         self._started = False
 
-    def __enter__(self) -> Host:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -106,7 +105,9 @@ class Host:
             return
         self._started = False
         try:
-            with gevent.Timeout(timeout, WippyError(f"host did not stop within {timeout}s", kind=Kind.TIMEOUT)):
+            with gevent.Timeout(
+                timeout, WippyError(f"host did not stop within {timeout}s", kind=Kind.TIMEOUT)
+            ):
                 self._app.stop()
         finally:
             self._stopped.set()
@@ -149,7 +150,9 @@ class Host:
         packed = _pack(function, arguments)
 
         def call() -> bytes | None:
-            limit = timeout if timeout is not None else self._app.functions.program(function).timeout
+            limit = (
+                timeout if timeout is not None else self._app.functions.program(function).timeout
+            )
             deadline = inf if limit is None else monotonic() + limit
             return self._app.functions.call(Call(function, deadline=deadline), packed)
 
@@ -184,7 +187,10 @@ class Host:
         return self._app.has_active_consumers()
 
     def drain(self) -> None:
-        """Blocks until every queue that has a consumer is empty and idle, delayed messages included."""
+        """Blocks until every queue that has a consumer is empty and idle.
+
+        Delayed messages are waited for, those in queues without a consumer are not.
+        """
         while not self._stopped.is_set() and not self._app.is_idle():
             gevent.sleep(DRAIN_POLL_SECONDS)
 
@@ -194,5 +200,3 @@ def _pack(function: str, arguments: Sequence[object]) -> bytes:
         return msgspec.msgpack.encode(arguments)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise CallError(f"arguments of {function}: {error}", kind=Kind.INVALID) from error
-
-

@@ -61,7 +61,8 @@ class ProcessService:
     def start(self, exited: Exited) -> None:
         """Loads the program, so that what does not load fails the start, and lets it run."""
         vm = self._load()
-        self._greenlet = gevent.spawn(self._run, vm, exited)
+        self._call = Call(vm.program.id)
+        self._greenlet = gevent.spawn(self._run, vm, self._call, exited)
 
     def stop(self, timeout: float) -> None:
         """Ends the program; raises StopTimeout when it computed on to the end of `timeout`."""
@@ -70,24 +71,26 @@ class ProcessService:
         if greenlet is None or call is None:
             return
         call.end_at_wait()
-        greenlet.join(timeout)
+        try:
+            greenlet.join(timeout)
+        finally:
+            call.interrupt()  # harmless to one that has ended
         if greenlet.dead:
             return
-        call.interrupt()
         greenlet.join(UNWIND_SECONDS)
         raise StopTimeout(self._name, timeout, [call.function])
 
-    def _run(self, vm: VM, exited: Exited) -> None:
-        self._call = call = Call(vm.program.id)
+    def _run(self, vm: VM, call: Call, exited: Exited) -> None:
+        call.greenlet = gevent.getcurrent()
         error: BaseException | None = None
         try:
             with self._in_progress(call):
                 vm.call(call, b"\x90")  # MessagePack's empty list: no arguments
         except CallError as failure:
-            self._log.error("process failed", error=failure.message, stack=failure.stack)
             error = failure
-        finally:
-            self._call = None
         if call.end is None:
+            if error is not None:
+                self._log.error(
+                    "process failed", error=str(error), stack=getattr(error, "stack", "")
+                )
             exited(error)
-

@@ -30,7 +30,7 @@ from wippy_lua.errors import CallError, Kind, WippyError
 from wippy_lua.log import Log
 from wippy_lua.lua.program import Program
 from wippy_lua.lua.stdlib import library_source
-from wippy_lua.queue.settle import Cancelled, Failure, Outcome, Success
+from wippy_lua.queue.settle import SUCCESS, Cancelled, Failure, Outcome, Success
 
 #: VM instructions between two looks at the clock. The worst stall by single instructions on huge
 #: strings is about this count times the memory limit.
@@ -134,8 +134,10 @@ def _native(boundary: _Boundary, function: HostFunction) -> Callable[..., object
             result = function(call, *args)
         except WippyError as error:
             return _error(boundary, error)
-        except Exception as error:  # noqa: BLE001 - a fault of the host must not end the process
-            boundary.log.error("host function failed", function=function.__qualname__, exc_info=error)
+        except Exception as error:
+            boundary.log.error(
+                "host function failed", function=function.__qualname__, exc_info=error
+            )
             return _error(boundary, WippyError(f"internal error: {error}", kind=Kind.INTERNAL))
         except BaseException as error:  # noqa: BLE001 - raised again once Lua has unwound
             call.caught(error)
@@ -211,7 +213,9 @@ class VM:
         program = self.program
         call = Call(program.id, loading=True, deadline=time.monotonic() + LOAD_TIMEOUT)
         chunk_name = f"@{program.source.name}".encode()
-        outcome = self._run(call, self._load, program.source.text, chunk_name, program.method.encode())
+        outcome = self._run(
+            call, self._load, program.source.text, chunk_name, program.method.encode()
+        )
         if not isinstance(outcome, Success):
             self.healthy = False
             raise _call_error(outcome, program.id)
@@ -225,7 +229,9 @@ class VM:
         source = self.program.source
         result: list[bytes | None] = []
         words = [argument.encode() for argument in arguments]
-        outcome = self._run(call, self._main, source.text, f"@{source.name}".encode(), *words, keep=result)
+        outcome = self._run(
+            call, self._main, source.text, f"@{source.name}".encode(), *words, keep=result
+        )
         if not isinstance(outcome, Success):
             raise _call_error(outcome, self.program.id)
         return None if result[0] is None else msgspec.msgpack.decode(result[0])
@@ -233,12 +239,16 @@ class VM:
     def call(self, call: Call, arguments: bytes) -> bytes | None:
         """Calls the handler with packed arguments; returns its packed result or raises CallError."""
         result: list[bytes | None] = []
-        outcome = self._run(call, self._call, self._boundary.lift(len(arguments)), arguments, keep=result)
+        outcome = self._run(
+            call, self._call, self._boundary.lift(len(arguments)), arguments, keep=result
+        )
         if isinstance(outcome, Success):
             return result[0]
         raise _call_error(outcome, self.program.id)
 
-    def _run(self, call: Call, entry: Any, *args: object, keep: list[bytes | None] | None = None) -> Outcome:
+    def _run(
+        self, call: Call, entry: Any, *args: object, keep: list[bytes | None] | None = None
+    ) -> Outcome:
         self._enter(call)
         try:
             result = entry(*args)
@@ -253,7 +263,7 @@ class VM:
             self.healthy = False
             raise call.foreign
         if result is True:
-            return _SUCCESS
+            return SUCCESS
         return self._outcome(call, result, keep)
 
     def _enter(self, call: Call) -> None:
@@ -269,7 +279,7 @@ class VM:
         if status is True:
             if keep is not None:
                 keep.append(facts[0])
-            return _SUCCESS
+            return SUCCESS
         if status == b"error":
             return _failure(*facts)
         if status == b"undecodable":
@@ -279,7 +289,10 @@ class VM:
         if status == b"memory":
             size = self.program.memory / 1024 / 1024
             return Failure(
-                WippyError(f"{self.program.id} reached its memory limit of {size:g} MiB", kind=Kind.INTERNAL)
+                WippyError(
+                    f"{self.program.id} reached its memory limit of {size:g} MiB",
+                    kind=Kind.INTERNAL,
+                )
             )
         if call.end is End.TIMEOUT:
             return Failure(WippyError(f"{self.program.id} timed out", kind=Kind.TIMEOUT))
@@ -337,8 +350,6 @@ class VM:
 #: Seconds that a module's top level may run.
 LOAD_TIMEOUT = 10.0
 
-_SUCCESS = Success()
-
 
 def _text(value: bytes | None) -> str:
     return "" if value is None else value.decode("utf-8", "replace")
@@ -369,7 +380,11 @@ def _kind(value: bytes) -> Kind:
 
 def _details(packed: bytes) -> dict[str, object] | None:
     value = msgspec.msgpack.decode(packed)
-    return {str(key): item for key, item in value.items()} if isinstance(value, dict) else {"items": value}
+    return (
+        {str(key): item for key, item in value.items()}
+        if isinstance(value, dict)
+        else {"items": value}
+    )
 
 
 def _own_frames(stack: str) -> str:

@@ -151,7 +151,8 @@ class Service(Protocol):
         """Blocks until everything has stopped; raises `StopTimeout` when it had to interrupt.
 
         `timeout` is how many seconds running work may go on. Quiet when the service was never
-        started, did not start, has ended or was stopped before.
+        started, did not start, has ended or was stopped before. When the stop itself is
+        interrupted, it lets go of everything at once: the service counts as stopped.
         """
 
 
