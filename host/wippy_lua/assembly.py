@@ -127,6 +127,7 @@ class App:
             self.supervisor.stop()
         finally:
             self.functions.stop()
+            self._libraries.stop()
             self._watchdog.stop()
             self._report_left()
 
