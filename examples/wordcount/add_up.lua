@@ -2,7 +2,7 @@ local store = require("store")
 
 --- Adds one word to its bucket, which is read from the store when it is the first of it here.
 local function add_word(totals, buckets, word, count)
-  local key = word:sub(1, 2)
+  local key = word:sub(1, 3)
   local bucket = buckets[key]
   if not bucket then
     local stored, err = totals:get(key)
@@ -19,7 +19,8 @@ end
 --- Adds the counts of one file to the totals.
 ---
 --- A store has no list of its keys, and one value for all words would be read and written whole for
---- every file. So words are kept by their first two letters: main.lua knows all keys there can be.
+--- every file. So words are kept by their first three letters: values stay small, and main.lua knows
+--- all keys that there can be.
 local function add_up(file)
   local totals, err = store.get("app:totals")
   if not totals then

@@ -64,14 +64,19 @@ local function wait_until_empty(id)
   end
 end
 
---- Returns every key that add_up.lua can have used: one letter, or two.
+--- Returns every key that add_up.lua can have used: one letter, two or three.
 local function bucket_keys()
   local keys = {}
-  for first in LETTERS:gmatch(".") do
-    keys[#keys + 1] = first
-    for second in LETTERS:gmatch(".") do
-      keys[#keys + 1] = first .. second
+  local longest = { "" }
+  for _ = 1, 3 do
+    local longer = {}
+    for _, key in ipairs(longest) do
+      for letter in LETTERS:gmatch(".") do
+        longer[#longer + 1] = key .. letter
+      end
     end
+    table.move(longer, 1, #longer, #keys + 1, keys)
+    longest = longer
   end
   return keys
 end
