@@ -130,6 +130,7 @@ class App:
             errors += _errors_of(partial(self._running_main.join, deadline))
         finally:
             self.functions.stop()
+            self._libraries.stop()
             self._watchdog.stop()
             self._report_left()
         if errors:
