@@ -64,21 +64,16 @@ local function wait_until_empty(id)
   end
 end
 
---- Returns every key that add_up.lua can have used: one letter, two or three.
-local function bucket_keys()
-  local keys = {}
-  local longest = { "" }
-  for _ = 1, 3 do
-    local longer = {}
-    for _, key in ipairs(longest) do
-      for letter in LETTERS:gmatch(".") do
-        longer[#longer + 1] = key .. letter
-      end
+--- Returns everything that a word can begin with: one letter, when it has no more, or two.
+local function prefixes()
+  local all = {}
+  for first in LETTERS:gmatch(".") do
+    all[#all + 1] = first
+    for second in LETTERS:gmatch(".") do
+      all[#all + 1] = first .. second
     end
-    table.move(longer, 1, #longer, #keys + 1, keys)
-    longest = longer
   end
-  return keys
+  return all
 end
 
 local function by_frequency(a, b)
@@ -88,28 +83,44 @@ local function by_frequency(a, b)
   return a.word < b.word
 end
 
---- Returns every word with its count, most frequent first, and the sum of the counts.
+--- Appends the words with one prefix and their counts to `words`.
+local function collect_prefix(totals, prefix, words)
+  local list, err = totals:get("words:" .. prefix)
+  if err then
+    return nil, err
+  end
+  for _, word in ipairs(list or {}) do
+    local count, problem = totals:get("count:" .. word)
+    if not count then
+      return nil, problem or "no count for '" .. word .. "'"
+    end
+    words[#words + 1] = { word = word, count = count }
+  end
+  return true
+end
+
+--- Returns every word with its count, most frequent first; add_up.lua says how they are stored.
 local function collect()
   local totals, err = store.get("app:totals")
   if not totals then
     return nil, err
   end
-  local words, sum = {}, 0
-  for _, key in ipairs(bucket_keys()) do
-    local bucket, problem = totals:get(key)
-    if problem then
+  local words = {}
+  for _, prefix in ipairs(prefixes()) do
+    local ok, problem = collect_prefix(totals, prefix, words)
+    if not ok then
       return nil, problem
-    end
-    for word, count in pairs(bucket or {}) do
-      words[#words + 1] = { word = word, count = count }
-      sum = sum + count
     end
   end
   table.sort(words, by_frequency)
-  return words, sum
+  return words
 end
 
-local function report(top, words, sum, counted, seconds)
+local function report(top, words, counted, seconds)
+  local sum = 0
+  for _, each in ipairs(words) do
+    sum = sum + each.count
+  end
   for rank = 1, math.min(top, #words) do
     logger.info("top word", { rank = rank, word = words[rank].word, count = words[rank].count })
   end
@@ -169,11 +180,12 @@ local function main(top, part)
   if not counted then
     return nil, err
   end
-  local words, sum = collect()
+  local words
+  words, err = collect()
   if not words then
-    return nil, sum
+    return nil, err
   end
-  report(top, words, sum, counted, (time.now():unix_nano() - started) / time.SECOND)
+  report(top, words, counted, (time.now():unix_nano() - started) / time.SECOND)
 end
 
 return { main = main }
