@@ -10,6 +10,7 @@ import pytest
 from tests.examples.running import (
     COMMAND,
     EXAMPLES,
+    Line,
     process,
     run_command,
     run_example,
@@ -18,7 +19,7 @@ from tests.examples.running import (
 from tests.examples.specification import ENTRIES, HANDLER, PUBLISHER
 
 
-@pytest.mark.parametrize("name", sorted(each.name for each in EXAMPLES.iterdir()))
+@pytest.mark.parametrize("name", sorted(each.name for each in EXAMPLES.iterdir() if each.is_dir()))
 def test_example_has_a_readme_with_its_command(name: str) -> None:
     assert f"examples/{name}" in (EXAMPLES / name / "README.md").read_text()
 
@@ -65,7 +66,7 @@ def test_tasks_serves_until_sigterm() -> None:
     assert with_message([json.loads(text) for text in rest.splitlines()], "consumer stopped")
 
 
-#: What the dead letter of each case says: reason, attempts, kind and error; None: it has none.
+#: What the dead letter of each case says: reason, attempts, kind and end of the error, if any.
 DEAD_LETTERS = {
     "raises": ("max_attempts", 3, "", "the printer is on fire"),
     "not_retryable": ("not_retryable", 1, "NotFound", "no such printer"),
@@ -75,28 +76,32 @@ DEAD_LETTERS = {
 }
 
 
-def test_each_failing_job_ends_as_its_readme_says() -> None:
-    lines = run_example("retry_and_dead_letter")
+@pytest.fixture(scope="module")
+def failing_jobs() -> list[Line]:
+    return run_example("retry_and_dead_letter")
 
-    done = with_message(lines, "job done")
+
+def test_each_failing_job_ends_as_its_readme_says(failing_jobs: list[Line]) -> None:
+    done = with_message(failing_jobs, "job done")
     assert {line["case"]: line["attempt"] for line in done} == {
         "retry_after": 2,
         "third_attempt": 3,
     }
     assert len(done) == 2
 
-    failed = {line["case"]: line for line in with_message(lines, "job failed for good")}
+    dead_letters = with_message(failing_jobs, "job failed for good")
+    failed = {line["case"]: line for line in dead_letters}
     assert failed.keys() == DEAD_LETTERS.keys()
     for case, (reason, attempts, kind, error) in DEAD_LETTERS.items():
         line = failed[case]
         assert (line["reason"], line["attempts"], line["from"]) == (reason, attempts, "app:jobs")
         assert line.get("error_kind") == kind
         assert line.get("error", "").endswith(error or "")
-    assert len(with_message(lines, "job failed for good")) == len(DEAD_LETTERS)
+    assert len(dead_letters) == len(DEAD_LETTERS)
 
 
-def test_an_error_that_says_when_to_retry_beats_the_backoff() -> None:
-    failures = with_message(run_example("retry_and_dead_letter"), "handler failed")
+def test_an_error_that_says_when_to_retry_beats_the_backoff(failing_jobs: list[Line]) -> None:
+    failures = with_message(failing_jobs, "handler failed")
     delays = {line["error"]: line["retry_in"] for line in failures if line["attempt"] == 1}
     assert delays["the printer is warming up"] == 0.05
     assert delays["out of paper"] == pytest.approx(0.02, rel=0.11)
