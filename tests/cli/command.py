@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -63,10 +64,10 @@ def app(folder: Path, entries: str = "", **files: str) -> Path:
 class Running:
     """The command while it runs; its standard error line by line."""
 
-    def __init__(self, *words: str | Path) -> None:
+    def __init__(self, *words: str | Path, command: Sequence[str] = COMMAND) -> None:
         self.lines: list[str] = []
         self._process = subprocess.Popen(
-            [*COMMAND, *map(str, words)], env=environment(), stderr=subprocess.PIPE, text=True
+            [*command, *map(str, words)], env=environment(), stderr=subprocess.PIPE, text=True
         )
         self._queue: queue.Queue[str | None] = queue.Queue()
         assert self._process.stderr is not None

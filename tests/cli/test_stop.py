@@ -1,4 +1,5 @@
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -78,6 +79,55 @@ def test_a_second_signal_ends_the_process_at_once(tmp_path: Path, second: signal
         assert run.finish() == 128 + second
 
     assert f"second signal ({second.name})" in run.lines[-1]
+
+
+def test_a_second_signal_works_though_something_holds_the_hub() -> None:
+    program = """
+import time
+from wippy_lua.cli.report import Notes
+from wippy_lua.cli.signals import Signals
+signals, notes = Signals(), Notes("console")
+signals.watch()
+signals.stop_with(lambda: notes.error("the hub runs"), notes)
+notes.info("holding the hub")
+time.sleep(60)"""
+    with Running(program, command=[sys.executable, "-c"]) as run:
+        run.wait_for("holding")
+        run.signal(signal.SIGTERM)
+        run.wait_for("SIGTERM: stopping")
+        time.sleep(0.1)  # two signals closer than that are taken for one
+
+        run.signal(signal.SIGINT)
+
+        assert run.finish() == 130
+
+    assert "the hub runs" not in run.output
+
+
+def test_two_signals_of_one_sender_are_one(tmp_path: Path) -> None:
+    with Running("run", app(tmp_path, QUEUE, handler=POLITE, main=PUBLISH)) as run:
+        run.wait_for("begun")
+        run.signal(signal.SIGTERM)
+        run.signal(signal.SIGTERM)
+
+        assert run.finish() == 0
+
+
+def test_a_running_process_is_stopped_at_its_next_wait(tmp_path: Path) -> None:
+    entries = """\
+- {name: memory, kind: queue.driver.memory}
+- {name: tasks, kind: queue.queue, driver: memory, options: {max_length: 1}}
+- {name: job, kind: process.lua, source: file://job.lua, modules: [queue, logger]}
+- {name: jobs, kind: process.service, process: job, lifecycle: {auto_start: true}}
+"""
+    job = f"return function() {BEGUN} while true do queue.publish('app:tasks', 'x') end end"
+    with Running("run", app(tmp_path, entries, job=job)) as run:
+        run.wait_for("begun")
+        run.signal(signal.SIGTERM)
+
+        assert run.finish() == 0
+
+    assert "messages left in queue" in run.output
 
 
 def test_a_main_that_waits_is_ended_there_and_all_was_clean(tmp_path: Path) -> None:
