@@ -277,7 +277,12 @@ class App:
 
     def _report_left(self) -> None:
         for config in self.manager:
-            info = self.manager.info(config.id)
+            try:
+                info = self.manager.info(config.id)
+            except WippyError as error:
+                # It was never declared, as when the start failed, or its broker is gone.
+                self._log.debug("queue not known", queue=config.id, error=error.message)
+                continue
             if info.message_count:
                 self._log.warning(
                     "messages left in queue",

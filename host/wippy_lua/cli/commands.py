@@ -28,6 +28,16 @@ _overrides = click.option(
 )
 
 
+def _known_kind(_ctx: click.Context, _option: click.Parameter, kind: str) -> str:
+    from wippy_lua.registry.entry import is_of_kind
+    from wippy_lua.registry.kinds import KINDS
+    from wippy_lua.registry.suggest import did_you_mean
+
+    if not any(is_of_kind(known, kind) for known in KINDS):
+        raise click.BadParameter(f"no kind {kind!r}{did_you_mean(kind, KINDS)}")
+    return kind
+
+
 class RunCommand(click.Command):
     """Keeps what follows `--` for main.lua: click would take the first of it for PATH."""
 
@@ -121,7 +131,11 @@ def check(path: Path, overrides: tuple[str, ...], as_json: bool) -> None:
 @_app_path
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
 @click.option(
-    "--kind", default="", metavar="K", help="Only this kind, or those below: queue.driver."
+    "--kind",
+    default="",
+    metavar="K",
+    callback=_known_kind,
+    help="Only this kind and those below it, such as queue.driver.",
 )
 def list_command(path: Path, as_json: bool, kind: str) -> None:
     """List the entries of the app at PATH."""

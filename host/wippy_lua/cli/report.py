@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -56,4 +57,6 @@ class Notes:
 
             facts = {"time": datetime.now(UTC), "level": level, "msg": text, "logger": "cli"}
             line = msgspec.json.encode(facts).decode()
-        os.write(2, f"{line}\n".encode("utf-8", "replace"))
+        # A reader that has gone must not keep a stop from beginning.
+        with suppress(BrokenPipeError):
+            os.write(2, f"{line}\n".encode("utf-8", "replace"))

@@ -45,7 +45,7 @@ def run(
         return INVALID
     notes = Notes(log_format)
     session = Session(host, notes)
-    signals.stop_with(session.interrupt, session.farewell)
+    signals.stop_with(session.interrupt, notes)
     return session.run(services, arguments, drain=drain)
 
 

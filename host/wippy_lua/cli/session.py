@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Sequence
 
 import gevent
@@ -34,14 +33,9 @@ class Session:
                 self._notes.error(str(error))
         return status or (FAILED if errors else OK)
 
-    def interrupt(self, signum: signal.Signals) -> None:
+    def interrupt(self) -> None:
         """Begins a graceful stop and returns at once; `run` ends with it."""
-        self._notes.info(f"{signum.name}: stopping; a second one exits at once")
         self._stop()
-
-    def farewell(self, signum: signal.Signals) -> None:
-        """Says that the process ends without waiting for anything."""
-        self._notes.error(f"second signal ({signum.name}): exiting at once")
 
     def _work(self, services: Sequence[str], arguments: Sequence[str], *, drain: bool) -> int:
         if not self._start(services):
@@ -53,7 +47,8 @@ class Session:
             self._host.drain()
         elif status == OK:
             self._host.join()
-        return status or self._ended()
+        # Who asked for the stop knows what ran; a run that ends by itself has to say why.
+        return status or (self._ended() if self._stopping is None else OK)
 
     def _start(self, services: Sequence[str]) -> bool:
         try:

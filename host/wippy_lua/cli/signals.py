@@ -10,9 +10,12 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import gevent
 from gevent.monkey import get_original
+
+from wippy_lua.cli.report import Notes
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -22,13 +25,20 @@ ECHO_SECONDS = 0.05
 _start_thread = get_original("_thread", "start_new_thread")
 
 
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    """How to begin a stop in the hub, and where to say so."""
+
+    schedule: Callable[[Callable[[], None]], object]
+    begin: Callable[[], None]
+    notes: Notes
+
+
 class Signals:
     """What the process does about signals; before `stop_with` any of them ends it quietly."""
 
     def __init__(self) -> None:
-        self._stop: Callable[[signal.Signals], None] | None = None
-        self._farewell: Callable[[signal.Signals], None] | None = None
-        self._schedule: Callable[[Callable[[], None]], object] | None = None
+        self._stop: _Stop | None = None
         self._first_at: float | None = None
 
     def watch(self) -> None:
@@ -40,18 +50,9 @@ class Signals:
             signal.signal(each, _leave_to_thread)
         _start_thread(self._read, (reading,))
 
-    def stop_with(
-        self,
-        stop: Callable[[signal.Signals], None],
-        farewell: Callable[[signal.Signals], None],
-    ) -> None:
-        """Calls `stop` in the hub, which must not block, on the first signal.
-
-        On the second, `farewell` is called on another native thread before the process ends.
-        """
-        self._schedule = gevent.get_hub().loop.run_callback_threadsafe
-        self._farewell = farewell
-        self._stop = stop
+    def stop_with(self, stop: Callable[[], None], notes: Notes) -> None:
+        """Calls `stop` in the hub of the calling thread on the first signal; it must not block."""
+        self._stop = _Stop(gevent.get_hub().loop.run_callback_threadsafe, stop, notes)
 
     def _read(self, pipe: int) -> None:
         while True:
@@ -60,15 +61,15 @@ class Signals:
                     self._arrived(signal.Signals(number))
 
     def _arrived(self, signum: signal.Signals) -> None:
-        stop, schedule, farewell = self._stop, self._schedule, self._farewell
-        if stop is None or schedule is None or farewell is None:
+        stop, now = self._stop, time.monotonic()
+        if stop is None:
             os._exit(128 + signum)
-        now = time.monotonic()
         if self._first_at is None:
             self._first_at = now
-            schedule(lambda: stop(signum))
+            stop.notes.info(f"{signum.name}: stopping; a second signal exits at once")
+            stop.schedule(stop.begin)
         elif now - self._first_at > ECHO_SECONDS:
-            farewell(signum)
+            stop.notes.error(f"second signal ({signum.name}): exiting at once")
             os._exit(128 + signum)
 
 
