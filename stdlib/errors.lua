@@ -56,6 +56,7 @@ end
 ---@field line integer
 ---@field name string what ran there, as a traceback says it
 
+-- `level` counts from `create` itself, 1: it is always tail-called, so that its caller has no frame.
 local function create(message, kind, retryable, details, context, level)
   local err = setmetatable({}, metatable)
   facts[err] = {
@@ -64,7 +65,7 @@ local function create(message, kind, retryable, details, context, level)
     retryable = retryable,
     details = details,
     context = context,
-    stack = traceback("", level + 1),
+    stack = traceback("", level),
   }
   return err
 end

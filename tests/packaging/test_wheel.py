@@ -45,8 +45,9 @@ def install(folder: Path, what: Path) -> Path:
 def hellos(bin_folder: Path, cwd: Path) -> list[str]:
     """Runs the hello example with an installed command; returns whom it greeted."""
     example = ROOT / "examples" / "hello" / "main.lua"
-    command = [bin_folder / "wippy-lua", "run", example, "--drain", "--log-format", "json"]
-    lines = map(json.loads, run(*command, cwd=cwd).stderr.splitlines())
+    options = ("--drain", "--log-format", "json")
+    done = run(bin_folder / "wippy-lua", "run", example, *options, cwd=cwd)
+    lines = map(json.loads, done.stderr.splitlines())
     return [line["name"] for line in lines if line["msg"] == "hello"]
 
 

@@ -15,6 +15,7 @@ The rules behind this file were each paid for with a crash of the process:
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
@@ -228,7 +229,7 @@ class VM:
         """Runs the source as a program; returns what it returned, or raises CallError."""
         source = self.program.source
         result: list[bytes | None] = []
-        words = [argument.encode() for argument in arguments]
+        words = [os.fsencode(argument) for argument in arguments]
         outcome = self._run(
             call, self._main, source.text, f"@{source.name}".encode(), *words, keep=result
         )
