@@ -1,0 +1,58 @@
+-- Checks of arguments for the functions that stand in for C ones, with the same error messages.
+--
+-- Every check is called directly by the function that users call: the error blames its caller.
+
+local math_type, tointeger, getinfo = math.type, math.tointeger, debug.getinfo
+
+local arguments = {}
+
+-- Levels here: 1 this function, 2 a check, 3 the function whose argument is bad, 4 its caller.
+local function bad(arg, name, problem)
+  local call = getinfo(3, "n")
+  name = call and call.name or name
+  if call and call.namewhat == "method" then -- self does not count
+    arg = arg - 1
+    if arg == 0 then
+      error("calling '" .. name .. "' on bad self (" .. problem .. ")", 4)
+    end
+  end
+  error("bad argument #" .. arg .. " to '" .. name .. "' (" .. problem .. ")", 4)
+end
+
+function arguments.fail(arg, name, problem)
+  bad(arg, name, problem)
+end
+
+-- Gives a string or a number as a string.
+function arguments.string(value, arg, name)
+  local kind = type(value)
+  if kind == "string" then
+    return value
+  elseif kind ~= "number" then
+    bad(arg, name, "string expected, got " .. kind)
+  end
+  return value .. ""
+end
+
+-- Gives an integer, or what converts to one exactly, as an integer.
+function arguments.integer(value, arg, name)
+  if math_type(value) == "integer" then
+    return value
+  end
+  local whole = tointeger(value)
+  if not whole and tonumber(value) then
+    bad(arg, name, "number has no integer representation")
+  elseif not whole then
+    bad(arg, name, "number expected, got " .. type(value))
+  end
+  return whole
+end
+
+function arguments.table(value, arg, name)
+  if type(value) ~= "table" then
+    bad(arg, name, "table expected, got " .. type(value))
+  end
+  return value
+end
+
+return arguments

@@ -1,0 +1,53 @@
+-- The standard library that scripts get: what a count hook cannot interrupt is bounded.
+--
+-- Called as chunk(part, tick) in a trusted environment. `part(name, ...)` runs another file of this
+-- folder with arguments and gives its results. `tick()` lets others run; it may raise. Gives plain
+-- tables `string`, `table`, `utf8`, `math`, `os` and the function `collectgarbage`; to make them
+-- read-only, and `string` the index of the string metatable, is the caller's business.
+
+local part, tick = ...
+
+local arguments = part("arguments")
+local syntax = part("pattern_syntax")
+local patterns = part("patterns", syntax, part("pattern_matcher", syntax))
+
+local c_date, c_collectgarbage = os.date, collectgarbage
+
+local MAX_FORMAT = 4096 -- bytes of a date format; C takes up to 1 us for each
+
+local bounded = {
+  table = part("bounded_table", arguments, tick),
+  math = {},
+  os = { clock = os.clock, difftime = os.difftime, time = os.time },
+}
+bounded.string, bounded.utf8 = part("bounded_string", arguments, patterns, tick)
+
+for name, value in next, math do
+  bounded.math[name] = value
+end
+
+function bounded.os.date(format, time)
+  if format ~= nil then
+    format = arguments.string(format, 1, "date")
+    if #format > MAX_FORMAT then
+      arguments.fail(1, "date", "format too long")
+    elseif #format > MAX_FORMAT // 16 then
+      tick()
+    end
+  end
+  return c_date(format, time)
+end
+
+-- Tells the memory in use, in KiB. A collection is only a wish: it would stop everybody.
+function bounded.collectgarbage(option)
+  option = option == nil and "collect" or arguments.string(option, 1, "collectgarbage")
+  if option == "count" then
+    return c_collectgarbage("count")
+  elseif option ~= "collect" and option ~= "step" then
+    arguments.fail(1, "collectgarbage", "invalid option '" .. option .. "'")
+  end
+  tick()
+  return 0
+end
+
+return bounded

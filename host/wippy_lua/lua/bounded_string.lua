@@ -1,0 +1,213 @@
+-- `string` and `utf8` with bounded time between two looks of a count hook.
+--
+-- What is cheap goes straight to C. What is linear in a large argument lets others run first, and
+-- patterns that C could take too long for are matched in Lua. Calls to C are tail calls, so that
+-- its own error messages blame the user's line.
+
+local arguments, patterns, tick = ...
+
+local c = {}
+for name, f in next, string do
+  c[name] = f
+end
+local math_type = math.type
+local text, integer = arguments.string, arguments.integer
+local syntax = patterns.syntax
+
+local LARGE = 65536 -- bytes that C goes through in about 0.1 ms
+local MANY = 64 -- arguments
+local MAX_RESULT = 256 << 20 -- bytes that `rep` makes
+local MAX_TEMPLATE = 1e6 -- bytes of a replacement, times the length of the subject
+-- A plain search takes at worst length * (needle + 256) / 32 ns.
+local FREE_SEARCH = 3e6
+local NATIVE_SEARCH = 3e8
+
+local function is_large(value)
+  return type(value) == "string" and #value > LARGE
+end
+
+-- Lets others run before C works on large arguments.
+local function weigh(first, second, third, ...)
+  if is_large(first) or is_large(second) or is_large(third) then
+    tick()
+  end
+  local count = select("#", ...)
+  if count > MANY then
+    tick()
+  elseif count > 0 then
+    return weigh(...)
+  end
+end
+
+local function weighed(f)
+  return function(...)
+    weigh(...)
+    return f(...)
+  end
+end
+
+local function convert(f, name)
+  return function(s)
+    if type(s) ~= "string" then
+      s = text(s, 1, name)
+    end
+    if #s > LARGE then
+      tick()
+    end
+    return f(s)
+  end
+end
+
+local bounded = {
+  byte = c.byte,
+  char = c.char,
+  len = c.len,
+  sub = c.sub,
+  format = weighed(c.format),
+  lower = convert(c.lower, "lower"),
+  pack = weighed(c.pack),
+  packsize = weighed(c.packsize),
+  reverse = convert(c.reverse, "reverse"),
+  unpack = weighed(c.unpack),
+  upper = convert(c.upper, "upper"),
+}
+
+function bounded.rep(s, n, sep)
+  if type(s) ~= "string" then
+    s = text(s, 1, "rep")
+  end
+  if math_type(n) ~= "integer" then
+    n = integer(n, 2, "rep")
+  end
+  if sep ~= nil and type(sep) ~= "string" then
+    sep = text(sep, 3, "rep")
+  end
+  local length = (#s + (sep and #sep or 0)) * (n + 0.0)
+  if length <= 0 then
+    return ""
+  elseif length > MAX_RESULT then
+    error("resulting string too large", 2)
+  elseif length > LARGE then
+    tick()
+  end
+  return c.rep(s, n, sep)
+end
+
+local function find_plain(s, needle, init)
+  local effort = #s * (#needle + 256.0)
+  if effort > NATIVE_SEARCH then
+    return patterns.find_plain(s, needle, init)
+  elseif effort > FREE_SEARCH then
+    tick()
+  end
+  return c.find(s, needle, init, true)
+end
+
+function bounded.find(s, p, init, plain)
+  if type(s) ~= "string" or type(p) ~= "string" then
+    s, p = text(s, 1, "find"), text(p, 2, "find")
+  end
+  if init ~= nil and math_type(init) ~= "integer" then
+    init = integer(init, 3, "find")
+  end
+  if plain then
+    return find_plain(s, p, init)
+  end
+  local known = syntax(p)
+  if #s > known.free then
+    if known.plain then
+      return find_plain(s, p, init)
+    elseif #s > known.native then
+      return patterns.find(s, p, init)
+    end
+    tick()
+  end
+  return c.find(s, p, init)
+end
+
+function bounded.match(s, p, init)
+  if type(s) ~= "string" or type(p) ~= "string" then
+    s, p = text(s, 1, "match"), text(p, 2, "match")
+  end
+  if init ~= nil and math_type(init) ~= "integer" then
+    init = integer(init, 3, "match")
+  end
+  local known = syntax(p)
+  if #s > known.free then
+    if #s > known.native then
+      return patterns.match(s, p, init)
+    end
+    tick()
+  end
+  return c.match(s, p, init)
+end
+
+-- Makes an iterator of C that has ended stay so: it would search its subject again and again.
+local function ending(iterate)
+  local has_ended = false
+  local function pass(...)
+    has_ended = ... == nil
+    return ...
+  end
+  return function()
+    if has_ended then
+      return nil
+    end
+    return pass(iterate())
+  end
+end
+
+function bounded.gmatch(s, p, init)
+  if type(s) ~= "string" or type(p) ~= "string" then
+    s, p = text(s, 1, "gmatch"), text(p, 2, "gmatch")
+  end
+  if init ~= nil and math_type(init) ~= "integer" then
+    init = integer(init, 3, "gmatch")
+  end
+  local known = syntax(p, true)
+  if #s <= known.free then
+    return c.gmatch(s, p, init)
+  elseif #s > known.native then
+    return patterns.gmatch(s, p, init)
+  end
+  tick()
+  return ending(c.gmatch(s, p, init))
+end
+
+local REPLACEMENTS = { string = true, number = true, ["function"] = true, table = true }
+
+function bounded.gsub(s, p, repl, most)
+  if type(s) ~= "string" or type(p) ~= "string" then
+    s, p = text(s, 1, "gsub"), text(p, 2, "gsub")
+  end
+  if most ~= nil and math_type(most) ~= "integer" then
+    most = integer(most, 4, "gsub")
+  end
+  local kind = type(repl)
+  if kind == "number" then
+    repl = repl .. ""
+  elseif not REPLACEMENTS[kind] then
+    arguments.fail(3, "gsub", "string/function/table expected, got " .. kind)
+  end
+  local known = syntax(p)
+  if kind == "string" and #s * (#repl + 0.0) > MAX_TEMPLATE and c.find(repl, "%", 1, true) then
+    -- C reads the replacement at each match, even where it stands for nothing.
+    return patterns.gsub(s, p, repl, most)
+  elseif #s > known.native then
+    return patterns.gsub(s, p, repl, most)
+  elseif #s > known.free then
+    tick()
+  end
+  return c.gsub(s, p, repl, most)
+end
+
+local bounded_utf8 = {
+  char = utf8.char,
+  charpattern = utf8.charpattern,
+  codepoint = weighed(utf8.codepoint),
+  codes = utf8.codes,
+  len = weighed(utf8.len),
+  offset = weighed(utf8.offset),
+}
+
+return bounded, bounded_utf8
