@@ -90,7 +90,7 @@ function attack(source, seconds)
   end
   on_tick = look
   local env = setmetatable({}, {__index = bounded})
-  for _, name in ipairs {"setmetatable", "pairs", "ipairs", "tostring", "type", "pcall", "select"} do
+  for _, name in ipairs {"setmetatable", "pairs", "ipairs", "tostring", "type", "select"} do
     env[name] = _G[name]
   end
   local script = assert(load(source, "=attack", "t", env))

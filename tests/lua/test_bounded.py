@@ -25,15 +25,14 @@ def small() -> GuardedVM:
 # --- nothing holds the VM -------------------------------------------------------------------------
 
 MIB = "1024 * 1024"
-#: A table of 63 elements whose length is 2^62.
-CRAFTED = "local t = {1} for k = 0, 62 do t[1 << k] = 'x' end "
+#: A table of some 60 elements whose length is over 2^61: that is how far doubling finds any.
+POWERS = "".join(f"[{4 << k}] = 'x', " for k in range(1, 60))
+CRAFTED = "local t = {'a', 'b', 'c', 'd', [5] = 'e', " + POWERS + "} "
 LIAR = "local t = setmetatable({}, {__len = function() return 1 << 62 end}) "
 VOID = "local t = setmetatable({}, {__len = function() return 1 << 62 end, __index = {}}) "
 
 #: Scripts that would run for ever, or very long, with the native libraries.
 ATTACKS = {
-    "crafted concat": CRAFTED + "t = setmetatable(t, {__index = function() return '' end})"
-    " table.concat(t)",
     "concat of a liar's range": "local t = setmetatable({}, {__index = function() return '' end})"
     " table.concat(t, '', 1, 1 << 62)",
     "crafted insert": CRAFTED + "table.insert(t, 1, 'x')",
@@ -47,8 +46,8 @@ ATTACKS = {
     " table.sort(t)",
     "sort by a C function": "local t = {} for i = 1, 3000000 do t[i] = i * 7919 % 3000017 end"
     " table.sort(t, math.ult)",
-    "sort with an answer of yes": "local t = {} for i = 1, 1000000 do t[i] = i end"
-    " while true do pcall(table.sort, t, function() return true end) end",
+    "sort without an order": "local t = {} for i = 1, 1000000 do t[i] = i end"
+    " while true do table.sort(t, function() return false end) end",
     "move over a giant range": "table.move({}, 1, 1 << 62, 2)",
     "move of nothing to elsewhere": "table.move({}, 1, 1 << 62, 1, {})",
     "move downwards": "table.move({}, 1, 1 << 62, 100)",
@@ -67,7 +66,6 @@ ATTACKS = {
     "balance without an end": "(('('):rep(1000000)):find('%b()%b()')",
     "back references": "(('a'):rep(200000)):find('(.*)%1b')",
     "frontier": "while true do (('a '):rep(10000)):find('%f[%a]a +%f[%d]') end",
-    "long set": "(('a'):rep(1000000)):find('[' .. ('b'):rep(60000) .. ']*c')",
     "long pattern": "(('a'):rep(1000000)):find(('a'):rep(300000) .. '.b')",
     "replacement of nothing": "(('a'):rep(100000)):gsub('()', ('%%'):rep(0) .. ('%1'):rep(100000))",
     "empty captures in a replacement": "(('a'):rep(1000000)):gsub('x*()', ('%0'):rep(1000000))",
@@ -82,7 +80,7 @@ ATTACKS = {
     "format with many arguments": "local t = {} for i = 1, 50 do t[i] = i end"
     " while true do (('%d'):rep(50)):format(table.unpack(t)) end",
     "utf8 length of huge": f"local s = ('x'):rep(32 * {MIB}) while true do utf8.len(s) end",
-    "utf8 offset in huge": f"local s = ('x'):rep(32 * {MIB}) while true do utf8.offset(s, -1, 1) end",
+    "utf8 offset in huge": f"local s = ('x'):rep(32 * {MIB}) while true do utf8.offset(s, #s) end",
     "packsize of huge": "local f = ('b'):rep(1000000) while true do string.packsize(f) end",
     "unpack of many": "local t = {} for i = 1, 900000 do t[i] = i end"
     " while true do select('#', table.unpack(t)) end",
@@ -100,10 +98,16 @@ def test_attack_is_interrupted(source: str) -> None:
     assert attack.longest_gap < 0.5
 
 
+def test_long_set_is_searched_in_blocks(vm: GuardedVM) -> None:
+    attack = vm.attack("(('a'):rep(300000)):find('[' .. ('b'):rep(60000) .. 'a]*c')", 5.0)
+    assert attack.end == "finished"
+    assert attack.longest_gap < 0.5
+
+
 @pytest.mark.parametrize(
     ("source", "end"),
     [
-        (CRAFTED + "table.concat(t)", "invalid value (nil) at index 3 in table for 'concat'"),
+        (CRAFTED + "table.concat(t)", "invalid value (nil) at index 6 in table for 'concat'"),
         (LIAR + "table.sort(t)", "bad argument #1 to 'sort' (array too big)"),
         ("table.concat({}, 'x', 1, 1 << 62)", "invalid value (nil) at index 1"),
         ("table.unpack({}, 1, 1 << 62)", "too many results to unpack"),
@@ -127,7 +131,12 @@ def test_absurd_argument_is_an_error_at_once(vm: GuardedVM, source: str, end: st
 
 
 def test_only_harmless_functions_of_os_are_left(vm: GuardedVM) -> None:
-    source = "local n = {} for k in pairs(bounded.os) do n[#n + 1] = k end table.sort(n) return table.concat(n, ' ')"
+    source = """
+    local names = {}
+    for name in pairs(bounded.os) do names[#names + 1] = name end
+    table.sort(names)
+    return table.concat(names, " ")
+    """
     assert vm.run(source) == b"clock date difftime time"
 
 
@@ -170,9 +179,14 @@ def test_collectgarbage_counts_and_lets_others_run(vm: GuardedVM) -> None:
     ],
 )
 def test_ordinary_call_does_not_tick(vm: GuardedVM, source: str) -> None:
-    assert vm.run(f"take_ticks() local _ = {source} return take_ticks()".replace(
-        "local _ = table.insert", "bounded.table.insert"
-    )) == 0
+    assert (
+        vm.run(
+            f"take_ticks() local _ = {source} return take_ticks()".replace(
+                "local _ = table.insert", "bounded.table.insert"
+            )
+        )
+        == 0
+    )
 
 
 STRINGS = [
@@ -456,7 +470,7 @@ def test_inconsistent_comparator_is_an_error(vm: GuardedVM) -> None:
     for i = 1, 10000 do t[i] = i end
     return outcome(bounded.table.sort, t, function() return true end)
     """
-    assert vm.run(source) == b"boolean:false string:invalid order function for sorting"
+    assert vm.run(source).endswith(b"invalid order function for sorting")
 
 
 def test_failed_sort_through_metamethods_leaves_the_table_alone(vm: GuardedVM) -> None:

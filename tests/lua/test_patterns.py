@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from .guarded import SMALL_BLOCKS, GuardedVM
 
-ANY_ATOMS = (
+ANY_TEXT = (
     "a b c . %a %d %s [ab] [^a] [a-c] %. [%a_] []] [^]] [a-] %S - ^ $ ] %f[a] %f[^b] %b() %bab %baa"
     " %1 %2 %0 () ( ) ( a ) b ) (a) (.-) (%a+) [ % %f %b %ba [a [% * ? + \0 \xe9 %z [%z\xe9-\xff]"
-).split(" ")
-GOOD_ATOMS = "a b c . %a [ab] [^a] %s %S [b-] %( [%a_]".split(" ")
+)
+ANY_ATOMS = ANY_TEXT.split(" ")
+GOOD_ATOMS = ["a", "b", "c", ".", "%a", "[ab]", "[^a]", "%s", "%S", "[b-]", "%(", "[%a_]"]
 QUANTIFIERS = ["", "", "", "*", "+", "-", "?"]
 
 subjects = st.text(alphabet="aaabbbc ()1.\0\xe9A]-", max_size=14)
@@ -209,7 +210,8 @@ def test_subject_longer_than_a_block_matches_across_its_borders(
     vm: GuardedVM, pattern: str, expected: object
 ) -> None:
     source = """
-    local s = ("x"):rep(40000) .. " key=value " .. ("y"):rep(40000) .. "(" .. ("z"):rep(70000) .. ")"
+    local s = ("x"):rep(40000) .. " key=value " .. ("y"):rep(40000)
+    s = s .. "(" .. ("z"):rep(70000) .. ")"
     return patterns.find(s, ...)
     """
     assert vm.run(source, pattern.encode()) == expected
@@ -221,7 +223,9 @@ def test_error_blames_the_line_that_called_the_matcher(vm: GuardedVM) -> None:
 
 
 def test_gmatch_error_blames_the_loop(vm: GuardedVM) -> None:
-    source = "local ok, e = pcall(function()\n for x in patterns.gmatch('a', '%') do end end) return e"
+    source = (
+        "local ok, e = pcall(function()\n for x in patterns.gmatch('a', '%') do end end) return e"
+    )
     assert vm.run(source) == b"script:2: malformed pattern (ends with '%')"
 
 
