@@ -93,7 +93,11 @@ function bounded.concat(t, sep, first, last)
   if first > last then
     return ""
   elseif getmetatable(t) == nil and ult(last - first, CHUNK) then
-    return c.concat(t, sep, first, last)
+    local ok, result = pcall(c.concat, t, sep, first, last)
+    if not ok then
+      arguments.rethrow(result, "concat")
+    end
+    return result
   end
   return join_range(t, sep, first, last)
 end
@@ -110,7 +114,7 @@ end
 
 function bounded.unpack(t, first, last)
   if type(t) ~= "table" then
-    return c.unpack(t, first, last) -- a string, or an error
+    error("attempt to get length of a " .. type(t) .. " value", 2)
   end
   first = first == nil and 1 or integer(first, 2, "unpack")
   last = last == nil and length(t) or integer(last, 3, "unpack")
