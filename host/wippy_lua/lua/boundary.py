@@ -41,6 +41,8 @@ HostFunction: TypeAlias = Callable[..., Any]
 #: What may cross besides bytes and integers; functions are made by `native` for a module.
 _PLAIN = frozenset({type(None), bool, float, FunctionType})
 
+IDLE = Call("")  #: stands for no call
+
 
 class Boundary:
     """What host functions share with their VM. Apart from it, so that no VM is part of a cycle."""
@@ -52,7 +54,7 @@ class Boundary:
         self.limit = limit
         self.headroom = limit - HEADROOM
         self.log = log
-        self.call = Call("")
+        self.call = IDLE
 
     def lift(self, size: int) -> bool:
         """Takes the memory limit off if `size` more bytes might meet it; tells whether it did."""

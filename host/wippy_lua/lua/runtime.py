@@ -20,7 +20,7 @@ from lupa import lua54
 from wippy_lua.call import Call, End
 from wippy_lua.errors import CallError, Kind, WippyError
 from wippy_lua.log import Log
-from wippy_lua.lua.boundary import Boundary, native, tick
+from wippy_lua.lua.boundary import IDLE, Boundary, native, tick
 from wippy_lua.lua.boundary import HostFunction as HostFunction  # its readers need not know the boundary
 from wippy_lua.lua.program import Program
 from wippy_lua.lua.stdlib import library_source
@@ -139,7 +139,7 @@ class VM:
                 return Failure(WippyError(f"the VM failed: {error}", kind=Kind.INTERNAL))
             result = b"killed"
         finally:
-            self._busy = False
+            self._leave(call)
         if call.foreign is not None:
             self.healthy = False
             _raise_foreign(call)
@@ -154,6 +154,12 @@ class VM:
         self.calls += 1
         self._boundary.call = call
         call.greenlet = getcurrent()
+
+    def _leave(self, call: Call) -> None:
+        # An idle VM keeps no message, and an exception's traceback no greenlet, which keeps it.
+        self._boundary.call = IDLE
+        call.greenlet = None
+        self._busy = False
 
     def _outcome(self, call: Call, result: Any, keep: list[bytes | None] | None) -> Outcome:
         # lupa unpacks one value alone.
