@@ -50,7 +50,9 @@ def test_a_nested_call_that_waits_ends_at_its_own_deadline() -> None:
             functions.call(Call("app:f", deadline=monotonic() + 0.05), NO_ARGUMENTS)
         return caught.value.kind.value
 
-    outer = program("local app = require('app') return function() return nil, app.inner() end", id_="app:outer")
+    outer = program(
+        "local app = require('app') return function() return nil, app.inner() end", id_="app:outer"
+    )
     functions_outer = functions_of(outer, offers=natives({"app": {"inner": call_inner}}))
     with started(functions), started(functions_outer):
         outcome = functions_outer.handle(Call("app:outer"), JSON, b"1")
@@ -60,7 +62,11 @@ def test_a_nested_call_that_waits_ends_at_its_own_deadline() -> None:
 def test_an_unknown_function_is_not_found() -> None:
     functions = functions_of()
     error = failure_of(functions.handle(Call("app:none"), JSON, b"1")).error
-    assert (error.kind, error.retryable, error.details) == (Kind.NOT_FOUND, False, {"function": "app:none"})
+    assert (error.kind, error.retryable, error.details) == (
+        Kind.NOT_FOUND,
+        False,
+        {"function": "app:none"},
+    )
     with pytest.raises(CallError, match="'app:none' not found"):
         functions.call(Call("app:none"), NO_ARGUMENTS)
     with pytest.raises(CallError):
@@ -102,7 +108,9 @@ def test_all_vms_together_stay_below_their_limit() -> None:
     vms = [functions.load(functions.program("app:f")) for _ in range(3)]
     assert len(vms) == 3
 
-    functions = functions_of(program(WAITING + " -- " + "x" * MIB), offers=waiting_natives(), memory=8 * MIB)
+    functions = functions_of(
+        program(WAITING + " -- " + "x" * MIB), offers=waiting_natives(), memory=8 * MIB
+    )
     calls = [gevent.spawn(functions.handle, Call("app:f"), JSON, b"1") for _ in range(200)]
     gevent.sleep(0)
     full = [call.value for call in calls if call.dead]
@@ -137,7 +145,9 @@ def test_stop_interrupts_calls_in_progress(text: str) -> None:
 
 
 def test_stop_interrupts_a_module_that_waits_while_it_loads() -> None:
-    functions = functions_of(program("require('app').wait(60) return print"), offers=waiting_natives())
+    functions = functions_of(
+        program("require('app').wait(60) return print"), offers=waiting_natives()
+    )
     functions.start()
     running = gevent.spawn(functions.handle, Call("app:f"), JSON, b"1")
     gevent.sleep(0.02)

@@ -105,4 +105,3 @@ class Call:
         # Asked again here: between the request and this callback the wait may have ended.
         if self.waiting and self.greenlet is not None and not self.greenlet.dead:
             self.greenlet.throw(CallInterrupt())
-

@@ -81,7 +81,11 @@ def test_a_vm_is_replaced_after_its_share_of_calls() -> None:
 
 @pytest.mark.parametrize(
     "harm",
-    ["while true do end", "local t = {} while true do t[#t + 1] = {} end", "kept = ('x'):rep(10 << 20)"],
+    [
+        "while true do end",
+        "local t = {} while true do t[#t + 1] = {} end",
+        "kept = ('x'):rep(10 << 20)",
+    ],
     ids=["timeout", "memory error", "much memory in use"],
 )
 def test_a_harmed_vm_is_replaced(harm: str) -> None:

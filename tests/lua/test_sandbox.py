@@ -129,7 +129,8 @@ def test_loops_in_close_handlers_end_too(lua: str) -> None:
 
 
 def test_a_finalizer_is_refused() -> None:
-    assert run("""
+    assert (
+        run("""
     return function()
       local function loop() while true do end end
       for _, mt in ipairs({ { __gc = loop }, { __gc = false }, { __gc = true } }) do
@@ -140,7 +141,9 @@ def test_a_finalizer_is_refused() -> None:
       setmetatable({}, late)
       late.__gc = loop
     end
-    """) == Success()
+    """)
+        == Success()
+    )
 
 
 def test_a_finalizer_added_late_never_runs() -> None:
@@ -312,7 +315,8 @@ end
 )
 def test_host_functions_at_the_memory_limit_survive(work: str) -> None:
     lua = FILLED.replace("WORK", work)
-    printed = attack(f"""
+    printed = attack(
+        f"""
     def give(size):
         return "z" * size if isinstance(size, int) else "z" * len(size)
     def fail(size):
@@ -323,12 +327,15 @@ def test_host_functions_at_the_memory_limit_survive(work: str) -> None:
         vm = make_vm({lua!r}, offers)
         handle(vm, {{"kib": kib}}, seconds=5)
     print("alive")
-    """, seconds=60)
+    """,
+        seconds=60,
+    )
     assert printed == "alive"
 
 
 def test_results_that_stay_in_lua_at_the_memory_limit_survive() -> None:
-    printed = attack("""
+    printed = attack(
+        """
     for kib in range(8 * 1024, 17 * 1024, 256):
         vm = make_vm('''
         local kept = {}
@@ -340,7 +347,9 @@ def test_results_that_stay_in_lua_at_the_memory_limit_survive() -> None:
         for n in range(60):
             handle(vm, {"kib": kib, "n": n % 3}, seconds=5)
     print("alive")
-    """, seconds=60)
+    """,
+        seconds=60,
+    )
     assert printed == "alive"
 
 
@@ -370,7 +379,8 @@ def test_one_vm_survives_a_hundred_memory_failures_in_a_row() -> None:
 
 
 def test_bytecode_does_not_load() -> None:
-    assert run(r"""
+    assert (
+        run(r"""
     return function()
       assert(string.dump == nil)
       for _, mode in ipairs({ "b", "bt", "t", "x" }) do
@@ -381,16 +391,33 @@ def test_bytecode_does_not_load() -> None:
       assert(f == nil)
       assert(load("\27Lua") == nil)
     end
-    """) == Success()
+    """)
+        == Success()
+    )
 
 
 def test_what_could_reach_the_host_is_not_there() -> None:
     names = [
-        "python", "io", "debug", "package", "dofile", "loadfile", "os.execute", "os.exit", "os.getenv",
-        "os.remove", "os.rename", "os.tmpname", "os.setlocale", "string.dump", "collectgarbage.x", "warn",
+        "python",
+        "io",
+        "debug",
+        "package",
+        "dofile",
+        "loadfile",
+        "os.execute",
+        "os.exit",
+        "os.getenv",
+        "os.remove",
+        "os.rename",
+        "os.tmpname",
+        "os.setlocale",
+        "string.dump",
+        "collectgarbage.x",
+        "warn",
     ]
     for name in names:
-        assert run(f"""
+        assert (
+            run(f"""
         return function()
           local at = _G
           for part in ("{name}"):gmatch("[^.]+") do
@@ -398,7 +425,9 @@ def test_what_could_reach_the_host_is_not_there() -> None:
           end
           assert(at == nil)
         end
-        """) == Success(), name
+        """)
+            == Success()
+        ), name
 
 
 def test_the_globals_are_these_and_no_more() -> None:
@@ -463,7 +492,8 @@ def test_libraries_are_read_only(write: str) -> None:
 
 
 def test_libraries_can_be_walked() -> None:
-    assert run("""
+    assert (
+        run("""
     return function()
       local seen = 0
       for name, f in pairs(string) do
@@ -472,7 +502,9 @@ def test_libraries_can_be_walked() -> None:
       end
       assert(seen >= 15)
     end
-    """) == Success()
+    """)
+        == Success()
+    )
 
 
 def test_replaced_globals_do_not_reach_the_host() -> None:
@@ -508,14 +540,32 @@ def test_replaced_globals_do_not_reach_the_host() -> None:
         ("true", "true"),
         ("setmetatable({}, {__tostring = function() return 42 end})", "42"),
         ("setmetatable({}, {__tostring = function() return '\\xff' end})", "\ufffd"),
-        ("setmetatable({}, {__tostring = function() return {} end})", "the error could not be shown: its __tostring failed"),
-        ("setmetatable({}, {__tostring = function() error('again') end})", "the error could not be shown: its __tostring failed"),
-        ("setmetatable({}, {__tostring = true})", "the error could not be shown: its __tostring failed"),
-        ("errors.new(setmetatable({}, {__tostring = function() return 42 end, __index = {message = 'm'}}))", "m"),
-        ("errors.wrap(setmetatable({}, {__tostring = function() return 4 end}), setmetatable({}, {__tostring = function() return 2 end}))", "2: 4"),
+        (
+            "setmetatable({}, {__tostring = function() return {} end})",
+            "the error could not be shown: its __tostring failed",
+        ),
+        (
+            "setmetatable({}, {__tostring = function() error('again') end})",
+            "the error could not be shown: its __tostring failed",
+        ),
+        (
+            "setmetatable({}, {__tostring = true})",
+            "the error could not be shown: its __tostring failed",
+        ),
+        (
+            "errors.new(setmetatable({}, {__tostring = function() return 42 end, __index = {message = 'm'}}))",
+            "m",
+        ),
+        (
+            "errors.wrap(setmetatable({}, {__tostring = function() return 4 end}), setmetatable({}, {__tostring = function() return 2 end}))",
+            "2: 4",
+        ),
         ("errors.new({message = '\\xff', details = {['\\xff'] = '\\xfe'}})", "\ufffd"),
         ("errors.new({message = 'f', details = {print}})", "f"),
-        ("errors.new({message = 'd', details = setmetatable({}, {__pairs = error, __index = error, __len = error})})", "d"),
+        (
+            "errors.new({message = 'd', details = setmetatable({}, {__pairs = error, __index = error, __len = error})})",
+            "d",
+        ),
         ("'not enough memory'", "app:f reached its memory limit of 16 MiB"),
         ("'the call was ended'", "the call was ended"),
     ],
@@ -529,7 +579,9 @@ def test_any_error_value_becomes_a_message(raised: str, message: str) -> None:
 
 
 def test_a_name_of_a_metatable_shows_in_messages_and_breaks_nothing() -> None:
-    failure = failure_of(run("return function() error(setmetatable({}, {__name = ('n'):rep(1 << 20)})) end"))
+    failure = failure_of(
+        run("return function() error(setmetatable({}, {__name = ('n'):rep(1 << 20)})) end")
+    )
     assert failure.error.message.startswith("nnn")
     assert len(failure.error.message) == 8192
 
@@ -541,7 +593,10 @@ def test_a_stack_overflow_is_an_error() -> None:
     lua = "local mt = {} mt.__index = function(t, k) return t[k] end return function() return setmetatable({}, mt).x end"
     assert "stack overflow" in failure_of(run(lua)).error.message
     lua = "return function() local s = 'x' for _ = 1, 300 do s = '(' .. s .. ')' end assert(load('return ' .. s)) end"
-    assert "overflow" in failure_of(run(lua)).error.message or "C levels" in failure_of(run(lua)).error.message
+    assert (
+        "overflow" in failure_of(run(lua)).error.message
+        or "C levels" in failure_of(run(lua)).error.message
+    )
 
 
 def test_errors_made_deep_in_a_stack_let_others_run() -> None:
@@ -567,9 +622,10 @@ local trap = setmetatable({ 1, 2 }, {
 
 
 def test_encoding_reads_tables_raw() -> None:
-    assert run(
-        METAMETHODS
-        + """
+    assert (
+        run(
+            METAMETHODS
+            + """
     local json = require("json")
     return function()
       assert(json.encode(trap) == "[1,2]" and json.encode({ a = trap }) == '{"a":[1,2]}')
@@ -577,27 +633,38 @@ def test_encoding_reads_tables_raw() -> None:
       assert(errors.is(err, errors.INVALID))
     end
     """
-    ) == Success()
+        )
+        == Success()
+    )
 
 
 def test_a_details_table_with_metamethods_is_read_raw() -> None:
-    failure = failure_of(run(METAMETHODS + "return function() return nil, errors.new({message = 'm', details = trap}) end"))
+    failure = failure_of(
+        run(
+            METAMETHODS
+            + "return function() return nil, errors.new({message = 'm', details = trap}) end"
+        )
+    )
     assert failure.error.details == {"items": [1, 2]}
 
 
 def test_an_error_table_with_metamethods_cannot_pretend_to_be_an_error() -> None:
-    assert run("""
+    assert (
+        run("""
     return function()
       local fake = setmetatable({}, { __index = errors.new("x"), __name = "error" })
       assert(not errors.is(fake, errors.UNKNOWN))
       assert(errors.call_stack(fake) == nil)
       return fake, fake
     end
-    """) == Success()
+    """)
+        == Success()
+    )
 
 
 def test_library_functions_take_any_arguments() -> None:
-    assert run("""
+    assert (
+        run("""
     return function()
       local json, logger, queue = require("json"), require("logger"), require("queue")
       local values = { nil, false, 0, 1.5, "", "\\xff", {}, print, coroutine.create(print),
@@ -616,13 +683,18 @@ def test_library_functions_take_any_arguments() -> None:
         end
       end
     end
-    """) == Success()
+    """)
+        == Success()
+    )
 
 
 # Coroutines
 
 
-@pytest.mark.parametrize("end", ["return", "error('x')", "while true do end", "local t = {} while true do t[#t + 1] = {} end"])
+@pytest.mark.parametrize(
+    "end",
+    ["return", "error('x')", "while true do end", "local t = {} while true do t[#t + 1] = {} end"],
+)
 def test_a_vm_with_suspended_coroutines_can_be_dropped(end: str) -> None:
     lua = f"""
     local all = {{}}
@@ -656,7 +728,8 @@ def test_a_coroutine_goes_on_in_the_next_call_under_its_hook() -> None:
 
 
 def test_coroutines_work_as_in_lua() -> None:
-    assert run("""
+    assert (
+        run("""
     return function()
       local co = coroutine.create(function(a) local b = coroutine.yield(a + 1) error({ b }) end)
       assert(select(2, coroutine.resume(co, 1)) == 2 and coroutine.status(co) == "suspended")
@@ -680,7 +753,9 @@ def test_coroutines_work_as_in_lua() -> None:
       assert(coroutine.close(open) and closed and coroutine.close(open))
       assert(not pcall(coroutine.wrap(function() error("x") end)))
     end
-    """) == Success()
+    """)
+        == Success()
+    )
 
 
 def test_the_main_thread_kept_from_an_earlier_call_does_no_harm() -> None:
@@ -707,7 +782,8 @@ def test_the_main_thread_kept_from_an_earlier_call_does_no_harm() -> None:
 
 
 def test_load_bounds_the_source_and_keeps_its_environment() -> None:
-    assert run("""
+    assert (
+        run("""
     return function()
       assert(select(2, load((" "):rep(1 << 20))) == "source is longer than 256 KiB")
       assert(select(2, load(function() return " " end)) == "source is longer than 256 KiB")
@@ -721,7 +797,9 @@ def test_load_bounds_the_source_and_keeps_its_environment() -> None:
       assert(load(function() return 5 end) == nil and load(nil) == nil and load({}) == nil)
       assert(select(2, load("x =", "=name")):find("^name:1:"))
     end
-    """) == Success()
+    """)
+        == Success()
+    )
 
 
 @pytest.mark.parametrize(
@@ -751,14 +829,18 @@ def test_loading_the_worst_sources_again_and_again_lets_others_run(source: str) 
       while true do load(text) end
     end
     """
-    assert attack_lua(lua, seconds=0.3, memory=64 * MIB) in {TIMED_OUT, OUT_OF_MEMORY.replace("16", "64")}
+    assert attack_lua(lua, seconds=0.3, memory=64 * MIB) in {
+        TIMED_OUT,
+        OUT_OF_MEMORY.replace("16", "64"),
+    }
 
 
 # Many VMs, and ends from outside
 
 
 def test_two_hundred_vms_interleave_inside_pcall_and_coroutines() -> None:
-    printed = attack("""
+    printed = attack(
+        """
     import random
     def nap(n):
         gevent.sleep(random.random() / 1000)
@@ -785,13 +867,16 @@ def test_two_hundred_vms_interleave_inside_pcall_and_coroutines() -> None:
     gevent.joinall(running, timeout=30)
     assert all(g.value == Success() for g in running), [g.value for g in running if g.value != Success()][:3]
     print("alive")
-    """, seconds=60)
+    """,
+        seconds=60,
+    )
     assert printed == "alive"
 
 
 @pytest.mark.parametrize("how", ["kill", "timeout", "interrupt"])
 def test_ends_from_outside_at_any_moment_survive(how: str) -> None:
-    printed = attack(f"""
+    printed = attack(
+        f"""
     import random
     random.seed(5)
     offers = natives({{"app": {{"nap": lambda: gevent.sleep(random.random() / 500)}}}})
@@ -827,7 +912,9 @@ def test_ends_from_outside_at_any_moment_survive(how: str) -> None:
         gevent.joinall([g for g, _ in running], timeout=10)
         assert all(g.dead for g, _ in running)
     print("alive")
-    """, seconds=60)
+    """,
+        seconds=60,
+    )
     assert printed == "alive"
 
 
@@ -899,9 +986,10 @@ def test_the_host_takes_no_more_than_a_few_arguments() -> None:
 
 
 def test_queue_functions_read_tables_raw() -> None:
-    assert run(
-        METAMETHODS
-        + """
+    assert (
+        run(
+            METAMETHODS
+            + """
     local queue = require("queue")
     return function()
       local data = setmetatable({ 1, 2 }, { __index = evil, __pairs = evil, __len = evil, __eq = evil })
@@ -919,7 +1007,9 @@ def test_queue_functions_read_tables_raw() -> None:
       assert(not pcall(queue.publish_many, "app:tasks", setmetatable({}, { __len = function() return "x" end })))
     end
     """
-    ) == Success()
+        )
+        == Success()
+    )
 
 
 def test_a_list_that_claims_to_be_endless_ends_at_the_deadline() -> None:
@@ -935,9 +1025,10 @@ def test_a_list_that_claims_to_be_endless_ends_at_the_deadline() -> None:
 
 
 def test_log_fields_may_be_anything() -> None:
-    assert run(
-        METAMETHODS
-        + """
+    assert (
+        run(
+            METAMETHODS
+            + """
     local logger = require("logger")
     return function()
       local cycle = {}
@@ -952,4 +1043,6 @@ def test_log_fields_may_be_anything() -> None:
       assert(not pcall(logger.info, "x", setmetatable({ a = 1 }, { __pairs = evil })) == false)
     end
     """
-    ) == Success()
+        )
+        == Success()
+    )

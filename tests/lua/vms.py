@@ -63,7 +63,9 @@ def host_functions() -> dict[str, Mapping[str, HostFunction]]:
     manager = QueueManager(SystemClock())
     driver = MemoryDriver(SystemClock())
     manager.add_driver("app:memory", driver)
-    manager.add_queue(QueueConfig("app:tasks", "app:memory", "tasks", options={"max_length": 1_000_000}))
+    manager.add_queue(
+        QueueConfig("app:tasks", "app:memory", "tasks", options={"max_length": 1_000_000})
+    )
     driver.start()
     manager.declare("app:tasks")
     return {
@@ -158,7 +160,9 @@ def attack(code: str, seconds: float = PATIENCE) -> str:
         env={"PYTHONPATH": f"{root / 'host'}:{root}"},
         check=False,
     )
-    assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    assert done.returncode == 0, (
+        f"exit {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    )
     return done.stdout.strip()
 
 

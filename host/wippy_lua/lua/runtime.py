@@ -21,7 +21,9 @@ from wippy_lua.call import Call, End
 from wippy_lua.errors import CallError, Kind, WippyError
 from wippy_lua.log import Log
 from wippy_lua.lua.boundary import IDLE, Boundary, native, tick
-from wippy_lua.lua.boundary import HostFunction as HostFunction  # its readers need not know the boundary
+from wippy_lua.lua.boundary import (
+    HostFunction as HostFunction,
+)  # its readers need not know the boundary
 from wippy_lua.lua.program import Program
 from wippy_lua.lua.stdlib import library_source
 from wippy_lua.queue.settle import Cancelled, Failure, Outcome, Success
@@ -99,7 +101,9 @@ class VM:
         """Runs the program's source and finds its handler; raises CallError when that fails."""
         program = self.program
         chunk_name = f"@{program.source.name}".encode()
-        outcome = self._run(call, self._load, program.source.text, chunk_name, program.method.encode())
+        outcome = self._run(
+            call, self._load, program.source.text, chunk_name, program.method.encode()
+        )
         if not isinstance(outcome, Success):
             self.healthy = False
             raise _call_error(outcome, program.id)
@@ -113,7 +117,9 @@ class VM:
         source = self.program.source
         result: list[bytes | None] = []
         words = [argument.encode() for argument in arguments]
-        outcome = self._run(call, self._main, source.text, f"@{source.name}".encode(), *words, keep=result)
+        outcome = self._run(
+            call, self._main, source.text, f"@{source.name}".encode(), *words, keep=result
+        )
         if not isinstance(outcome, Success):
             raise _call_error(outcome, self.program.id)
         return None if result[0] is None else msgspec.msgpack.decode(result[0])
@@ -121,12 +127,18 @@ class VM:
     def call(self, call: Call, arguments: bytes) -> bytes | None:
         """Calls the handler with packed arguments; returns its packed result or raises CallError."""
         result: list[bytes | None] = []
-        outcome = self._run(call, self._call, self._boundary.lift(len(arguments)), arguments, keep=result)
+        outcome = self._run(
+            call, self._call, self._boundary.lift(len(arguments)), arguments, keep=result
+        )
         if isinstance(outcome, Success):
             return result[0]
         raise _call_error(outcome, self.program.id)
 
-    def _run(self, call: Call, entry: Any, *args: object, keep: list[bytes | None] | None = None) -> Outcome:
+    def _run(
+        self, call: Call, entry: Any, *args: object, keep: list[bytes | None] | None = None
+    ) -> Outcome:
+        if call.end is not None:  # while the VM was loaded for it
+            return self._ended(call)
         self._enter(call)
         try:
             result = entry(*args)
@@ -177,8 +189,14 @@ class VM:
         if status == b"memory":
             size = self.program.memory / 1024 / 1024
             return Failure(
-                WippyError(f"{self.program.id} reached its memory limit of {size:g} MiB", kind=Kind.INTERNAL)
+                WippyError(
+                    f"{self.program.id} reached its memory limit of {size:g} MiB",
+                    kind=Kind.INTERNAL,
+                )
             )
+        return self._ended(call)
+
+    def _ended(self, call: Call) -> Outcome:
         if call.end is End.TIMEOUT:
             return Failure(WippyError(f"{self.program.id} timed out", kind=Kind.TIMEOUT))
         return Cancelled()
@@ -203,11 +221,15 @@ class VM:
         return self._lua.compile(_bytecode(name), mode=b"b")
 
     def _parts(self, folder: str, names: Iterable[str]) -> Any:
-        return self._lua.table_from({name.encode(): self._compiled(folder + name) for name in names})
+        return self._lua.table_from(
+            {name.encode(): self._compiled(folder + name) for name in names}
+        )
 
     def _part_loader(self) -> Any:
         """Makes the function by which bounded.lua runs its parts."""
-        make = self._lua.eval(b"function(parts) return function(name, ...) return parts[name](...) end end")
+        make = self._lua.eval(
+            b"function(parts) return function(name, ...) return parts[name](...) end end"
+        )
         return make(self._parts("", _BOUNDED_PARTS))
 
     def _native_table(self, natives: Natives) -> Any:
@@ -282,7 +304,11 @@ def _kind(value: bytes) -> Kind:
 
 def _details(packed: bytes) -> dict[str, object] | None:
     value = msgspec.msgpack.decode(packed)
-    return {str(key): item for key, item in value.items()} if isinstance(value, dict) else {"items": value}
+    return (
+        {str(key): item for key, item in value.items()}
+        if isinstance(value, dict)
+        else {"items": value}
+    )
 
 
 def _own_frames(stack: str) -> str:
