@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from wippy_lua.queue.message import Delivery
     from wippy_lua.queue.settle import Outcome
 
-    #: Settles a call's delivery on its handler's behalf; False when it was settled before.
-    Settler: TypeAlias = Callable[["Call", Outcome], bool]
+#: Settles a call's delivery on its handler's behalf; False when it was settled before.
+Settler: TypeAlias = Callable[["Call", "Outcome"], bool]
 
 
 class End(Enum):
@@ -26,7 +26,7 @@ class End(Enum):
     INTERRUPTED = "interrupted"
 
 
-class CallInterrupt(BaseException):  # noqa: N818 - a control flow exception, as GreenletExit is
+class CallInterrupt(BaseException):
     """Thrown into the greenlet of a call that waits in the host; never leaves the call."""
 
 

@@ -43,6 +43,9 @@ class SystemClock:
         gevent.sleep(seconds)
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        # The loop counts from the time at which this greenlet got its turn, so a timer would come
+        # too early by as long as the greenlet has computed.
+        gevent.get_hub().loop.update_now()
         return _GreenletTimer(gevent.spawn_later(seconds, callback))
 
 

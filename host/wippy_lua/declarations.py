@@ -73,7 +73,9 @@ class Declarations:
     def _program(self, call: Call, module: str, method: str) -> Program:
         caller = self._caller(call)
         if not module:
-            return replace(caller, id=_function_id(caller.source.name, method), method=method or "main")
+            return replace(
+                caller, id=_function_id(caller.source.name, method), method=method or "main"
+            )
         try:
             return self._in_module(caller, module, method)
         except WippyError:
@@ -134,4 +136,3 @@ def _function_id(source: str, method: str) -> str:
 def _invalid(error: ConfigError) -> WippyError:
     text = "; ".join(problem.message for problem in error.problems)
     return WippyError(text, kind=Kind.INVALID, retryable=False)
-

@@ -96,7 +96,8 @@ class QueueFull(WippyError):
 
     def __init__(self, queue: str, max_length: int, timeout: float) -> None:
         super().__init__(
-            f"queue {queue!r} is full: {max_length} messages wait, and none left within {timeout:g}s",
+            f"queue {queue!r} is full: {max_length} messages wait,"
+            f" and none left within {timeout:g}s",
             kind=Kind.UNAVAILABLE,
             retryable=True,
             details={"queue": queue, "max_length": max_length},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import gevent
 from gevent.monkey import get_original
@@ -42,12 +42,12 @@ class Handoff:
         return task.wait()
 
 
-class _Task:
-    def __init__(self, function: Callable[[], Any]) -> None:
+class _Task(Generic[T]):
+    def __init__(self, function: Callable[[], T]) -> None:
         self._function = function
         self._done = _allocate_lock()
         self._done.acquire()
-        self._result: Any = None
+        self._result: T | None = None
         self._error: BaseException | None = None
 
     def run(self) -> None:
@@ -58,8 +58,8 @@ class _Task:
         finally:
             self._done.release()
 
-    def wait(self) -> Any:
+    def wait(self) -> T:
         self._done.acquire()
         if self._error is not None:
             raise self._error
-        return self._result
+        return cast(T, self._result)

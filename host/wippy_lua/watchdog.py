@@ -30,7 +30,10 @@ _sleep = get_original("time", "sleep")
 
 
 class Watchdog:
-    """Watches the hub of the thread that starts it; `limit` is seconds, 0 never ends the process."""
+    """Watches the hub of the thread that starts it.
+
+    A hub that stands still for `limit` seconds ends the process; 0 never does.
+    """
 
     def __init__(self, limit: float, log: Log) -> None:
         self._limit = limit
@@ -87,7 +90,11 @@ def _holder(thread: int) -> dict[str, object]:
     frame: FrameType | None = sys._current_frames().get(thread)  # noqa: SLF001 - the documented way
     while frame is not None:
         call = frame.f_locals.get("call")
-        if frame.f_code.co_name == "_run" and isinstance(frame.f_locals.get("self"), VM) and isinstance(call, Call):
+        if (
+            frame.f_code.co_name == "_run"
+            and isinstance(frame.f_locals.get("self"), VM)
+            and isinstance(call, Call)
+        ):
             message = call.delivery.message.id if call.delivery is not None else ""
             return {"function": call.function, "consumer": call.consumer, "message_id": message}
         frame = frame.f_back

@@ -101,6 +101,7 @@ def test_waiting_publishers_are_served_in_their_order(driver: MemoryDriver) -> N
     publishers = [gevent.spawn(queue.publish, b"%d" % n) for n in (1, 2, 3)]
     let_greenlets_run()
     delivery = driver.take(queue.id, 1)[0]
+    assert queue.shows(ready=1, in_flight=1)
     with pytest.raises(QueueFull):  # The room went to the first that waits, not to the next to ask.
         queue.publish(b"barging", timeout=0.0)
     delivery.ack()
@@ -164,6 +165,16 @@ def test_delayed_messages_become_due_after_a_restart(
     assert queue.attach().drain(1) == [b"m"]
 
 
+def test_delays_go_on_after_a_restart(driver: MemoryDriver, clock: VirtualClock) -> None:
+    queue = declare(driver)
+    queue.publish(b"m", delay=5.0)
+    driver.stop()
+    driver.start()
+    inbox = queue.attach()
+    clock.advance(5.0)
+    assert inbox.drain(1) == [b"m"]
+
+
 def test_a_sink_may_settle_a_whole_backlog_as_it_comes(driver: MemoryDriver) -> None:
     queue = declare(driver, max_length=5000)
     bodies = [b"%d" % n for n in range(5000)]
@@ -183,16 +194,68 @@ def test_consumers_with_credit_take_turns(driver: MemoryDriver) -> None:
     assert received == [[b"0", b"3"], [b"1", b"4"], [b"2", b"5"]]
 
 
+def publish_and_let_the_hub_lag(queue: QueueProbe, clock: VirtualClock) -> None:
+    """Makes one message expired and one due, while the timer that would see to it has not run."""
+    queue.publish(b"gone", ttl=1.0)
+    queue.publish(b"due", delay=1.0)
+    clock._now += 2.0
+
+
 def test_counts_are_exact_before_the_timer_has_run(
     driver: MemoryDriver, clock: VirtualClock
 ) -> None:
     queue = declare(driver)
-    queue.publish(b"gone", ttl=1.0)
-    queue.publish(b"due", delay=1.0)
-    clock._now += 2.0  # Time passes, and the hub was too busy to notice.
+    publish_and_let_the_hub_lag(queue, clock)
     info = queue.info()
     assert (info.ready, info.delayed, info.message_count) == (1, 0, 1)
-    assert [message.body for message in driver.peek(queue.id, 5)] == [b"due"]
+
+
+def test_operators_see_and_take_what_is_there_before_the_timer_has_run(
+    driver: MemoryDriver, clock: VirtualClock
+) -> None:
+    looked, taken, purged = (declare(driver, name) for name in ("looked", "taken", "purged"))
+    for queue in (looked, taken, purged):
+        publish_and_let_the_hub_lag(queue, clock)
+    assert [message.body for message in driver.peek(looked.id, 5)] == [b"due"]
+    assert [delivery.message.body for delivery in driver.take(taken.id, 5)] == [b"due"]
+    assert driver.purge(purged.id) == 1
+
+
+def test_a_due_message_comes_before_one_that_is_published_later(
+    driver: MemoryDriver, clock: VirtualClock
+) -> None:
+    queue = declare(driver)
+    inbox = queue.attach()
+    publish_and_let_the_hub_lag(queue, clock)
+    assert queue.info().ready == 1
+    queue.publish(b"fresh")
+    assert inbox.drain(3) == [b"gone", b"due", b"fresh"]  # The first was delivered in time.
+
+
+def test_room_that_only_the_clock_has_made_goes_to_the_publisher_that_waits(
+    driver: MemoryDriver, clock: VirtualClock
+) -> None:
+    queue = declare(driver, max_length=1)
+    queue.publish(b"gone", ttl=1.0)
+    gevent.spawn(queue.publish, b"waited")
+    let_greenlets_run()
+    clock._now += 2.0
+    assert queue.info().ready == 0
+    with pytest.raises(QueueFull):
+        queue.publish(b"barging", timeout=0.0)
+    assert queue.attach().drain(1) == [b"waited"]
+
+
+def test_messages_released_with_the_same_delay_come_in_the_order_of_release(
+    driver: MemoryDriver, clock: VirtualClock
+) -> None:
+    queue = declare(driver)
+    queue.publish(b"a", b"b")
+    first, second = driver.take(queue.id, 2)
+    second.release(1.0, charged=True)
+    first.release(1.0, charged=True)
+    clock.advance(1.0)
+    assert queue.attach().drain(2) == [b"b", b"a"]
 
 
 def test_the_oldest_message_is_found_when_it_came_last(
@@ -223,6 +286,8 @@ def test_expired_messages_are_not_kept_in_memory(driver: MemoryDriver, clock: Vi
 def test_settled_messages_leave_no_expiries_behind(driver: MemoryDriver) -> None:
     queue = declare(driver)
     inbox = queue.attach()
+    queue.publish(b"held", ttl=3000.0)
+    inbox.receive()
     for _ in range(2000):
         queue.publish(b"m", ttl=3600.0)
         inbox.receive().ack()

@@ -47,8 +47,8 @@ class Busy(FakeService):
         try:
             for _ in range(self.dice.randrange(4)):
                 gevent.sleep(0)
-            self.running = False
         finally:
+            self.running = False
             self.inside -= 1
 
 
@@ -95,7 +95,7 @@ def test_200_cycles_of_start_stop_start_end_without_deadlock() -> None:
     assert not any(service.overlapped for service in services.values())
 
 
-def test_any_mix_of_calls_ends_and_a_last_stop_leaves_nothing_running() -> None:
+def test_any_mix_of_calls_and_kills_ends_and_a_last_stop_leaves_nothing_running() -> None:
     for seed in range(10):
         supervisor, services = busy_supervisor(seed)
         dice = random.Random(seed)
@@ -115,6 +115,9 @@ def test_any_mix_of_calls_ends_and_a_last_stop_leaves_nothing_running() -> None:
                 gevent.sleep(0)
 
         jobs = [gevent.spawn(meddle) for _ in range(20)]
+        for job in jobs[:5]:
+            gevent.sleep(0)
+            job.kill(block=False)
         assert len(gevent.joinall(jobs, timeout=60)) == 20
         assert all(job.successful() for job in jobs)
         supervisor.stop()

@@ -145,6 +145,19 @@ def test_a_service_without_its_dependency_waits_and_spends_no_attempt(rig: Rig) 
     ]
 
 
+def test_two_dependencies_that_come_up_at_once_wake_a_service_once(rig: Rig) -> None:
+    for name in ("one", "two"):
+        rig.add(name, required=False).start_errors = [LOST]
+    rig.add("consumer", ["one", "two"], required=False)
+    rig.supervisor.start()
+    rig.take_events()
+    starts = [gevent.spawn(rig.supervisor.start_service, name) for name in ("one", "two")]
+    gevent.joinall(starts)
+    settle()
+    assert rig.take_events().count("consumer start") == 1
+    assert rig.state("consumer").status is Status.RUNNING
+
+
 def test_a_dependency_that_failed_for_good_ends_who_waits_for_it(rig: Rig) -> None:
     driver = rig.add("driver", required=False)
     driver.start_errors = [LOST, WippyError("access refused", retryable=False)]

@@ -106,6 +106,7 @@ def test_stop_during_start_cancels_it(rig: Rig, required: bool) -> None:
     rig.supervisor.stop()
     assert canceled(start.error())
     assert rig.statuses() == {"driver": "Stopped", "slow": "Stopped", "last": "Unknown"}
+    assert rig.state("slow").error is None
     assert rig.clock.pending() == 0
 
 
@@ -153,19 +154,70 @@ def test_stop_service_stops_its_dependents_first_and_nothing_else(rig: Rig) -> N
 def test_order_holds_across_a_dependency_that_has_ended(rig: Rig) -> None:
     rig.add("driver")
     middle = rig.add("middle", ["driver"])
-    rig.add("consumer", ["middle"])
+    consumer = rig.add("consumer", ["middle"])
     rig.supervisor.start()
     middle.exited(None)
     settle()
+    consumer.stop_gate.clear()
+    stop = Background(rig.supervisor.stop)
+    assert rig.state("driver").status is Status.RUNNING
+    consumer.stop_gate.set()
+    assert stop.error() is None
+    assert rig.statuses() == {"driver": "Stopped", "middle": "Exited", "consumer": "Stopped"}
+
+
+def test_a_restart_that_is_due_while_dependents_stop_does_not_happen(rig: Rig) -> None:
+    driver = rig.add("driver")
+    consumer = rig.add("consumer", ["driver"])
+    rig.supervisor.start()
+    driver.exited(LOST)
+    consumer.stop_gate.clear()
+    stop = Background(rig.supervisor.stop)
     rig.take_events()
+    rig.clock.advance(2.0)
+    assert rig.take_events() == []
+    consumer.stop_gate.set()
+    assert stop.error() is None
+    assert rig.statuses() == {"driver": "Stopped", "consumer": "Stopped"}
+
+
+def test_two_stops_at_once_both_tell_what_was_unclean(rig: Rig) -> None:
+    service = rig.add("a")
+    service.stop_gate.clear()
+    service.stop_error = StopTimeout("a", 10.0, ["message 1"])
+    rig.supervisor.start()
+    stops = [Background(rig.supervisor.stop), Background(rig.supervisor.stop)]
+    service.stop_gate.set()
+    for stop in stops:
+        error = stop.error()
+        assert isinstance(error, ExceptionGroup)
+        assert error.exceptions == (service.stop_error,)
+    assert rig.take_events().count("a stop") == 1
+
+
+def test_an_unclean_stop_is_forgotten_once_the_service_runs_again(rig: Rig) -> None:
+    program = rig.add("program")
+    program.stop_error = ValueError("bug")
+    rig.supervisor.start()
+    with pytest.raises(ExceptionGroup):
+        rig.supervisor.stop()
+    rig.add("consumer", ["program"])
+    rig.supervisor.start()
+    program.exited(None)
+    settle()
     rig.supervisor.stop()
-    assert rig.take_events() == [
-        "consumer stop",
-        "consumer stopped",
-        "driver stop",
-        "driver stopped",
-    ]
-    assert rig.state("middle").status is Status.EXITED
+
+
+def test_a_service_that_is_being_stopped_refuses_to_start(rig: Rig) -> None:
+    service = rig.add("a")
+    rig.supervisor.start()
+    service.stop_gate.clear()
+    stop = Background(partial(rig.supervisor.stop_service, "a"))
+    start = Background(partial(rig.supervisor.start_service, "a"))
+    assert canceled(start.error())
+    service.stop_gate.set()
+    assert stop.error() is None
+    assert rig.state("a").status is Status.STOPPED
 
 
 def test_stop_service_cancels_its_start(rig: Rig) -> None:

@@ -472,7 +472,9 @@ local function load_main(source, chunk_name, ...)
   if not chunk then
     error(problem, 0)
   end
-  main = chunk(...)
+  local err
+  main, err = chunk(...)
+  return err
 end
 
 local function load_and_pick(source, chunk_name, method)
@@ -500,14 +502,14 @@ end
 
 local function load_and_run(source, chunk_name, ...)
   pending = {}
-  load_main(source, chunk_name, ...)
+  local err = load_main(source, chunk_name, ...)
   run_pending()
   if type(main) == "table" then
     if type(main.main) == "function" then
       return main.main(...)
     end
   elseif type(main) ~= "function" then
-    return main
+    return main, err
   end
 end
 

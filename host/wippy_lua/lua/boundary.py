@@ -112,10 +112,9 @@ def native(boundary: Boundary, function: HostFunction) -> Callable[..., object]:
             size = _size(values)
         except WippyError as error:
             return _error(boundary, error)
-        except Exception as error:  # noqa: BLE001 - a fault of the host must not end the process
-            boundary.log.error(
-                "host function failed", function=function.__qualname__, exc_info=error
-            )
+        except Exception as error:  # a fault of the host must not end the process
+            name = function.__qualname__
+            boundary.log.error("host function failed", function=name, exc_info=error)  # noqa: TRY400 - a Log has only this
             return _error(boundary, WippyError(f"internal error: {error}", kind=Kind.INTERNAL))
         except BaseException as error:  # noqa: BLE001 - raised again once Lua has unwound
             call.caught(error)

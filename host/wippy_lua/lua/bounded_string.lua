@@ -2,7 +2,7 @@
 --
 -- What is cheap goes straight to C. What is linear in a large argument lets others run first, and
 -- patterns that C could take too long for, or raise an error for, are matched in Lua. Errors blame
--- the line of the user; only those that depend on what a user's function gives to C blame this file.
+-- the user's line, except where C refuses what a user's function returned to `gsub`.
 
 local arguments, patterns, tick = ...
 

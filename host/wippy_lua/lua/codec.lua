@@ -1,25 +1,25 @@
 -- JSON and MessagePack, for message bodies and the `json` module.
 --
--- The codecs run in the trusted environment and without the preemption hook. So they answer for their
--- own running time: `spend(n)` is called for every thousand or so units of work (about a value, or
--- 64 bytes), at least once per call, and may raise. They raise nothing by themselves. Tables of users
--- are read raw, with `next` and `rawget`: a metamethod could run for ever here.
+-- The codecs run in the trusted environment and without the preemption hook. So they answer for
+-- their own running time: `spend(n)` is called for every thousand or so units of work (about a
+-- value, or 64 bytes), at least once per call, and may raise. They raise nothing by themselves.
+-- Tables of users are read raw, with `next` and `rawget`: a metamethod could run for ever here.
 --
--- Failures travel up as values, because `pcall` could swallow what `spend` raises. An encoder returns
--- `nil, failure` in place of the new length of its output, a decoder `failure, nil` in place of a value
--- and the position after it.
+-- Failures travel up as values, because `pcall` could swallow what `spend` raises. An encoder
+-- returns `nil, failure` in place of the new length of its output, a decoder `failure, nil` in
+-- place of a value and the position after it.
 --
--- Arguments: `spend`, and the loaded chunks of `codec/` by name.
+-- Called as chunk(part, spend); `part(name, ...)` runs another file of the VM with arguments.
 
-local spend, parts = ...
+local part, spend = ...
 
-local work = parts.work(spend)
+local work = part("codec/work", spend)
 
 return {
-  json_encode = parts.json_encode(work),
-  json_decode = parts.json_decode(work),
-  msgpack_encode = parts.msgpack_encode(work),
-  msgpack_decode = parts.msgpack_decode(work),
+  json_encode = part("codec/json_encode", work),
+  json_decode = part("codec/json_decode", work),
+  msgpack_encode = part("codec/msgpack_encode", work),
+  msgpack_decode = part("codec/msgpack_decode", work),
   null = work.null,
   is_object = work.is_object,
 }

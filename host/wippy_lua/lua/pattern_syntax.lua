@@ -457,7 +457,8 @@ end)
 
 -- Gives what is known of a pattern: `items`, `captures` (kinds), `anchored`, `first`, `plain` (no
 -- special characters), and the lengths of subjects up to which C may match it: `free` without
--- further ado, `native` at all; negative when C would raise an error. `gmatch` takes a leading "^" literally.
+-- further ado, `native` at all; negative when C might raise an error. `gmatch` takes a leading "^"
+-- literally.
 local function syntax(p, is_gmatch)
   if is_gmatch and byte(p) == 94 then
     return gmatch_syntax(p)

@@ -62,5 +62,3 @@ def _conflict(entry: Entry, alias: str, first: Entry, second: Entry) -> Problem:
         entry.id,
         f"imports.{alias} is {second.id}, but {first.id} has that alias in the same VM; rename one",
     )
-
-

@@ -7,10 +7,11 @@ two crash it: `VM._enter` refuses, the pool prevents.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 import msgspec
@@ -21,16 +22,15 @@ from wippy_lua.call import Call, End
 from wippy_lua.errors import CallError, Kind, WippyError
 from wippy_lua.log import Log
 from wippy_lua.lua.boundary import IDLE, Boundary, native, tick
-from wippy_lua.lua.boundary import (
-    HostFunction as HostFunction,
-)  # its readers need not know the boundary
+from wippy_lua.lua.boundary import HostFunction as HostFunction  # for who need not know the rest
 from wippy_lua.lua.program import Program
 from wippy_lua.lua.stdlib import library_source
-from wippy_lua.queue.settle import Cancelled, Failure, Outcome, Success
+from wippy_lua.queue.settle import SUCCESS, Cancelled, Failure, Outcome, Success
 
 #: VM instructions between two looks at the clock. The worst stall by single instructions on huge
 #: strings is about this count times the memory limit.
 HOOK_COUNT = 1000
+
 #: Finds a module for `require`: ("library", source, functions), ("script", source, chunk name)
 #: or ("host", function names).
 Resolver: TypeAlias = Callable[[Program, str], "Module"]
@@ -58,13 +58,17 @@ def _deny(_object: object, _name: object, _value: object = None) -> None:
 
 
 @cache
-def _bytecode(name: str) -> bytes:
-    """Compiles one of our own chunks, once for the process: loading it again is 5 times faster."""
-    source = (files(__package__) / f"{name}.lua").read_bytes()
+def _chunks() -> Mapping[bytes, bytes]:
+    """Compiles our own chunks by name, once for the process: loading them again is 5 times faster."""
     compiler = lua54.LuaRuntime(encoding=None)
     dump = compiler.eval(b"function(f) return string.dump(f) end")
-    bytecode: bytes = dump(compiler.compile(source, name=f"={name}.lua".encode(), mode=b"t"))
-    return bytecode
+    folder = Path(__file__).parent
+    chunks = {}
+    for file in sorted(folder.rglob("*.lua")):
+        name = file.relative_to(folder).with_suffix("").as_posix()
+        chunk = compiler.compile(file.read_bytes(), name=f"={name}.lua".encode(), mode=b"t")
+        chunks[name.encode()] = dump(chunk)
+    return chunks
 
 
 class VM:
@@ -116,7 +120,7 @@ class VM:
         """Runs the source as a program; returns what it returned, or raises CallError."""
         source = self.program.source
         result: list[bytes | None] = []
-        words = [argument.encode() for argument in arguments]
+        words = [os.fsencode(argument) for argument in arguments]
         outcome = self._run(
             call, self._main, source.text, f"@{source.name}".encode(), *words, keep=result
         )
@@ -156,7 +160,7 @@ class VM:
             self.healthy = False
             _raise_foreign(call)
         if result is True:
-            return _SUCCESS
+            return SUCCESS
         return self._outcome(call, result, keep)
 
     def _enter(self, call: Call) -> None:
@@ -179,7 +183,7 @@ class VM:
         if status is True:
             if keep is not None:
                 keep.append(facts[0])
-            return _SUCCESS
+            return SUCCESS
         if status == b"error":
             return _failure(*facts)
         if status == b"undecodable":
@@ -205,32 +209,25 @@ class VM:
         """Builds the VM from its chunks; boot.lua says what each of them is for."""
         boundary = self._boundary
         count = HOOK_COUNT if self.program.preempt else False
-        preempt = self._chunk("preempt", tick(boundary), count)
-        bounded = self._chunk("bounded", self._part_loader(), preempt[b"check"])
-        sandbox = self._chunk("sandbox", bounded, preempt)
-        parts = self._parts("codec/", _CODEC_PARTS)
-        codec = self._chunk("codec", preempt[b"spend"], parts)
-        entries = self._chunk("boot", preempt, sandbox, codec, self._native_table(natives))
+        part = self._parts()
+        preempt = part(b"preempt", tick(boundary), count)
+        bounded = part(b"bounded", part, preempt[b"check"])
+        sandbox = part(b"sandbox", bounded, preempt)
+        codec = part(b"codec", part, preempt[b"spend"])
+        entries = part(b"boot", preempt, sandbox, codec, self._native_table(natives))
         self._load, self._main = entries[b"load"], entries[b"run"]
         self._handle, self._call = entries[b"handle"], entries[b"call"]
 
-    def _chunk(self, name: str, *args: object) -> Any:
-        return self._compiled(name)(*args)
-
-    def _compiled(self, name: str) -> Any:
-        return self._lua.compile(_bytecode(name), mode=b"b")
-
-    def _parts(self, folder: str, names: Iterable[str]) -> Any:
-        return self._lua.table_from(
-            {name.encode(): self._compiled(folder + name) for name in names}
+    def _parts(self) -> Any:
+        """Returns a Lua function that runs one of the VM's own chunks by name."""
+        chunks = self._lua.execute(b"return {}", mode=b"t")
+        for name, bytecode in _chunks().items():
+            chunks[name] = self._lua.compile(bytecode, mode=b"b")
+        return self._lua.execute(
+            b"local chunks = ... return function(name, ...) return chunks[name](...) end",
+            chunks,
+            mode=b"t",
         )
-
-    def _part_loader(self) -> Any:
-        """Makes the function by which bounded.lua runs its parts."""
-        make = self._lua.eval(
-            b"function(parts) return function(name, ...) return parts[name](...) end end"
-        )
-        return make(self._parts("", _BOUNDED_PARTS))
 
     def _native_table(self, natives: Natives) -> Any:
         boundary, program = self._boundary, self.program
@@ -257,26 +254,14 @@ class VM:
         return table
 
 
-_CODEC_PARTS = ("work", "json_encode", "json_decode", "msgpack_encode", "msgpack_decode")
-_BOUNDED_PARTS = (
-    "arguments",
-    "bounded_string",
-    "bounded_table",
-    "pattern_matcher",
-    "pattern_syntax",
-    "patterns",
-)
-
-_SUCCESS = Success()
-
-
 def _text(value: bytes | None) -> str:
     return "" if value is None else value.decode("utf-8", "replace")
 
 
 def _raise_foreign(call: Call) -> NoReturn:
     foreign, call.foreign = call.foreign, None
-    assert foreign is not None
+    if foreign is None:
+        raise AssertionError("no exception came from outside")
     try:
         raise foreign
     finally:

@@ -10,7 +10,7 @@ from math import inf
 import gevent
 from gevent.queue import SimpleQueue
 
-from wippy_lua.call import Call
+from wippy_lua.call import Call, Settler
 from wippy_lua.clock import Clock
 from wippy_lua.errors import Kind, StopTimeout, WippyError
 from wippy_lua.log import Log
@@ -22,14 +22,13 @@ from wippy_lua.queue.message import Delivery
 from wippy_lua.queue.settle import (
     ACK,
     GIVE_BACK,
-    Ack,
+    SUCCESS,
     Cancelled,
     DeadLetter,
     Decision,
     Failure,
     Outcome,
     Release,
-    Success,
     dead_letter_message,
     settle,
 )
@@ -64,22 +63,31 @@ class Consumer:
         self._handle = handle
         self._dead_letter = dead_letter
         self._clock = clock
-        self._log = log.bind(logger="consumer", consumer=config.id, queue=config.queue)
+        self._log = log.bind(
+            logger="consumer", consumer=config.id, queue=config.queue, function=config.func
+        )
+        self._settler: Settler = self._settle_early  # bound once: each call is given it
         self._buffer: SimpleQueue[Delivery | None] = SimpleQueue()
-        self._workers: list[gevent.Greenlet[[], None]] = []
+        self._workers: list[gevent.Greenlet[..., None]] = []
         self._attachment: Attachment | None = None
+        self._stopping = False
         self._calls: set[Call] = set()
 
     def start(self, exited: Callable[[BaseException | None], None]) -> None:  # noqa: ARG002 - a consumer ends only by stop
         """Starts the workers, then delivery."""
         config = self.config
+        self._stopping = False
         self._buffer = SimpleQueue()
-        self._workers = [gevent.spawn(self._work, self._buffer) for _ in range(config.concurrency)]
+        self._workers = [
+            gevent.Greenlet.spawn(self._work, self._buffer) for _ in range(config.concurrency)
+        ]
         self._attachment = self._driver.attach(
             config.queue, config.prefetch + config.concurrency, self._buffer
         )
         self._log.info(
-            "consumer started", function=config.func, concurrency=config.concurrency, prefetch=config.prefetch
+            "consumer started",
+            concurrency=config.concurrency,
+            prefetch=config.prefetch,
         )
 
     def stop(self, timeout: float) -> None:
@@ -91,6 +99,7 @@ class Consumer:
         """
         if self._attachment is None:
             return
+        self._stopping = True
         self._attachment.detach()
         self._attachment = None
         self._give_back(self._buffered())
@@ -125,12 +134,17 @@ class Consumer:
 
     def _process(self, delivery: Delivery) -> None:
         """Calls the function for one delivery and settles it exactly once."""
+        if self._stopping:  # it was on its way when delivery ended
+            self._apply(delivery, GIVE_BACK)
+            return
         if self.config.auto_ack:
             self._apply(delivery, ACK)
         outcome = self._call(delivery)
+        if outcome is SUCCESS:
+            self._apply(delivery, ACK)
+            return
         decision = self._decide(outcome, delivery)
-        if not isinstance(outcome, Success):
-            self._report(delivery, outcome, decision)
+        self._report(delivery, outcome, decision)
         self._apply(delivery, decision)
 
     def _call(self, delivery: Delivery) -> Outcome:
@@ -141,7 +155,7 @@ class Consumer:
             delivery=delivery,
             consumer=config.id,
             queue=config.queue,
-            settler=self._settle_early,
+            settler=self._settler,
         )
         self._calls.add(call)
         try:
@@ -171,9 +185,10 @@ class Consumer:
         if delivery.settled:
             return False
         delivery.settled = True
+        if decision is ACK:
+            delivery.ack()
+            return True
         match decision:
-            case Ack():
-                delivery.ack()
             case Release(delay, charged):
                 delivery.release(delay, charged)
             case DeadLetter():
@@ -203,7 +218,9 @@ class Consumer:
         if delivery.settled:
             self._log.warning("handler failed after its message was settled", **fields)
         elif isinstance(decision, DeadLetter):
-            self._log.error("message dead-lettered", to=decision.queue, reason=decision.reason, **fields)
+            self._log.error(
+                "message dead-lettered", to=decision.queue, reason=decision.reason, **fields
+            )
         elif isinstance(decision, Release) and isinstance(outcome, Failure):
             self._log.warning("handler failed", retry_in=round(decision.delay, 3), **fields)
 

@@ -84,16 +84,22 @@ class QueueManager:
         headers: dict[str, Header] | None = None,
         message_id: str | None = None,
     ) -> Message:
-        """Builds a message, with an ID that no other has unless one is given."""
+        """Builds a message, with an ID that no other has unless one is given.
+
+        A `content_type` header beats the type that the body was written as.
+        """
+        given = headers.get("content_type") if headers else None
         return Message(
             id=message_id or next(self._ids),
             body=body,
-            content_type=content_type,
+            content_type=given if isinstance(given, str) else content_type,
             headers=headers or NO_HEADERS,
             published_at=self._clock.time(),
         )
 
-    def encode(self, queue: str, data: object, headers: dict[str, Header] | None, message_id: str | None) -> Message:
+    def encode(
+        self, queue: str, data: object, headers: dict[str, Header] | None, message_id: str | None
+    ) -> Message:
         """Builds a message of a Python value, written by the queue's codec."""
         body, content_type = encode(data, self.config(queue).codec)
         return self.message(body, content_type, check_headers(headers), message_id)
@@ -149,13 +155,16 @@ def check_headers(headers: dict[str, Header] | None) -> dict[str, Header]:
     if not headers:
         return NO_HEADERS
     if len(headers) > MAX_HEADERS:
-        raise WippyError(f"{len(headers)} headers are over the limit of {MAX_HEADERS}", kind=Kind.INVALID)
+        raise WippyError(
+            f"{len(headers)} headers are over the limit of {MAX_HEADERS}", kind=Kind.INVALID
+        )
     for key, value in headers.items():
         if not isinstance(key, str) or not key:
             raise WippyError(f"header key {key!r} is not a non-empty string", kind=Kind.INVALID)
         if key.startswith(RESERVED_PREFIX):
             raise WippyError(
-                f"header {key!r}: keys that begin with {RESERVED_PREFIX!r} are reserved", kind=Kind.INVALID
+                f"header {key!r}: keys that begin with {RESERVED_PREFIX!r} are reserved",
+                kind=Kind.INVALID,
             )
         if not isinstance(value, str | bool | int | float):
             raise WippyError(

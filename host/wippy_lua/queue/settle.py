@@ -95,6 +95,8 @@ Decision: TypeAlias = Ack | Release | DeadLetter
 #: Left out of a copy that has no error of its own: they would tell of an earlier dead-lettering.
 _ERROR_HEADERS = frozenset({"x_error_kind", "x_error", "x_error_stack"})
 
+#: The values that have no facts, one of each: the common path compares by identity.
+SUCCESS = Success()
 ACK = Ack()
 GIVE_BACK = Release(delay=0.0, charged=False)
 

@@ -151,7 +151,8 @@ class Service(Protocol):
         """Blocks until everything has stopped; raises `StopTimeout` when it had to interrupt.
 
         `timeout` is how many seconds running work may go on. Quiet when the service was never
-        started, did not start, has ended or was stopped before.
+        started, did not start, has ended or was stopped before. When the stop itself is
+        interrupted, it lets go of everything at once: the service counts as stopped.
         """
 
 
@@ -179,7 +180,7 @@ def start_order(requires: Mapping[str, Collection[str]], names: Iterable[str]) -
 
     Raises `WippyError`: NOT_FOUND for a service that does not exist, INVALID for a cycle.
     """
-    needed = sorted(reach(requires, names))
+    needed = sorted(_reach(requires, names))
     for name in needed:
         if name not in requires:
             raise not_found(name, by=[other for other in needed if name in requires.get(other, ())])
@@ -199,8 +200,16 @@ def start_order(requires: Mapping[str, Collection[str]], names: Iterable[str]) -
     return levels
 
 
-def reach(edges: Mapping[str, Collection[str]], names: Iterable[str]) -> set[str]:
-    """Returns these names and all that can be reached from them."""
+def dependents(requires: Mapping[str, Collection[str]], names: Iterable[str]) -> set[str]:
+    """Returns these services with all that require them, directly or not."""
+    required_by: dict[str, list[str]] = {}
+    for name, required in requires.items():
+        for other in required:
+            required_by.setdefault(other, []).append(name)
+    return _reach(required_by, names)
+
+
+def _reach(edges: Mapping[str, Collection[str]], names: Iterable[str]) -> set[str]:
     found: set[str] = set()
     pending = list(names)
     while pending:
@@ -209,15 +218,6 @@ def reach(edges: Mapping[str, Collection[str]], names: Iterable[str]) -> set[str
             found.add(name)
             pending.extend(edges.get(name, ()))
     return found
-
-
-def inverted(requires: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
-    """Returns by name what requires it."""
-    dependents: dict[str, list[str]] = {}
-    for name, required in requires.items():
-        for other in required:
-            dependents.setdefault(other, []).append(name)
-    return dependents
 
 
 def blocked(name: str, dependencies: Mapping[str, ServiceState]) -> WippyError | None:

@@ -6,10 +6,9 @@ a service run in greenlets of their own (`_Call`) and are bounded in time, so th
 free. A stop does not queue behind a start that hangs: it holds the unit (`hold`), which interrupts
 the start and refuses new ones until the stop is done.
 
-What dependents do while a dependency restarts: they keep running (a consumer's driver connects
-again by itself). Only to start they need their dependencies up: a service whose dependency is
-Failed is Failed too, without spending an attempt, and is restarted when the dependency runs.
-A dependency that is a program which finished without an error counts as up.
+While a dependency restarts its dependents keep running (a consumer's driver connects again by
+itself). Only to start they need it up, running or finished without an error: a service whose
+dependency is Failed is Failed too, spends no attempt, and is restarted when the dependency runs.
 """
 
 from __future__ import annotations
@@ -35,10 +34,9 @@ from wippy_lua.supervisor.state import (
     Status,
     blocked,
     canceled,
-    inverted,
+    dependents,
     may_restart,
     not_found,
-    reach,
     restart_delay,
     start_order,
 )
@@ -79,7 +77,7 @@ class Supervisor:
             clock=self._clock,
             log=self._log.bind(service=spec.id),
             chance=self._chance,
-            blocked=partial(self._blocked, spec),
+            blocked=lambda: blocked(spec.id, {n: self.status(n) for n in sorted(spec.requires)}),
             changed=self._on_change,
         )
 
@@ -166,7 +164,7 @@ class Supervisor:
 
     def _stop(self, targets: Iterable[str]) -> list[Exception]:
         """Stops the targets and what requires them, level by level; returns the errors."""
-        names = reach(inverted(self._requires()), targets)
+        names = dependents(self._requires(), targets)
         held = [self._units[name] for name in names]
         errors: list[Exception] = []
         for unit in held:
@@ -190,9 +188,6 @@ class Supervisor:
 
     def _requires(self) -> dict[str, frozenset[str]]:
         return {name: unit.spec.requires for name, unit in self._units.items()}
-
-    def _blocked(self, spec: ServiceSpec) -> WippyError | None:
-        return blocked(spec.id, {name: self.status(name) for name in sorted(spec.requires)})
 
     def _on_change(self, unit: _Unit) -> None:
         """Wakes who waits for a unit: `join`, and the dependents that could not start without."""
@@ -233,14 +228,16 @@ class _Unit:
         self._failures = 0  # in a row
         self._restarts = 0
         self._timer: Timer | None = None  # of the next restart
-        self._stop_error: Exception | None = None  # until somebody who stops the service takes it
+        self._stop_error: Exception | None = None  # of the last stop, until the next start
 
     def start(self) -> None:
         """Starts the service, quiet when it runs; earlier failures are forgotten."""
         stops = self._stops
+        if self._holds:
+            raise self._canceled()
         with self._lock:
-            if self._holds or self._stops != stops:
-                raise canceled(f"the start of {self.spec.id}")
+            if self._stops != stops:
+                raise self._canceled()
             if self.state.status is Status.RUNNING:
                 return
             self._cancel_restart()
@@ -254,7 +251,7 @@ class _Unit:
         self._holds += 1
         self._stops += 1
         if self._starting is not None:
-            self._starting.interrupt(canceled(f"the start of {self.spec.id}"))
+            self._starting.interrupt(self._canceled())
 
     def release(self) -> None:
         """Allows starts again."""
@@ -265,8 +262,8 @@ class _Unit:
         with self._lock:
             if self.state.active:
                 self._halt()
-            # Perhaps of a start that was interrupted for us: it has cleaned up itself.
-            error, self._stop_error = self._stop_error, None
+            # Otherwise somebody stopped it for us: another stop, or the start that we interrupted.
+            error = self._stop_error
         if error is not None:
             raise error
 
@@ -278,6 +275,7 @@ class _Unit:
 
     def _launch(self, stops: int) -> Exception | None:
         """Goes from rest to Running; returns why it did not, after the state says so."""
+        self._stop_error = None
         self._fire(Event.START, self.state.error)
         blocker = self._blocked()
         if blocker is not None:
@@ -297,7 +295,7 @@ class _Unit:
             raise
         if self._stops != stops:
             self._halt()
-            return canceled(f"the start of {self.spec.id}")
+            return self._canceled()
         if error is not None:
             self._count_failure(error, ran=0.0)
             return error
@@ -307,10 +305,9 @@ class _Unit:
         return None
 
     def _halt(self) -> None:
-        """Goes from an active state to Stopped; keeps the error for the one who asked for it."""
+        """Goes from an active state to Stopped; keeps the error for those who asked for it."""
         self._cancel_restart()
         self._run = None
-        self._stop_error = None
         self._fire(Event.STOP, self.state.error)
         try:
             self._stop_error = self._call_stop()
@@ -391,6 +388,9 @@ class _Unit:
             if due and not self._holds and self._stops == stops:
                 self._restarts += 1
                 self._launch(stops)
+
+    def _canceled(self) -> WippyError:
+        return canceled(f"the start of {self.spec.id}")
 
     def _cancel_restart(self) -> None:
         if self._timer is not None:

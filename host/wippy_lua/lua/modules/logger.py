@@ -36,7 +36,11 @@ class LoggerModule:
         self, call: Call, level: bytes, name: bytes, msg: bytes, fields: bytes | None, caller: bytes
     ) -> None:
         """Writes one line with the call's own facts first."""
-        line: dict[str, object] = {"logger": _text(name) or "lua", **_facts(call), "caller": _text(caller)}
+        line: dict[str, object] = {
+            "logger": _text(name) or "lua",
+            **_facts(call),
+            "caller": _text(caller),
+        }
         if fields is not None:
             line |= _fields(fields)
         self._write[level](_text(msg), **line)

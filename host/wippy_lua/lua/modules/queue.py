@@ -82,7 +82,8 @@ class QueueModule:
         options: bytes | None = None,
     ) -> tuple[bool, None, bytes]:
         """Publishes one encoded body; returns true, nil and the message's ID."""
-        _refuse_while_loading(call, "publish")
+        if call.loading:
+            raise _loading("publish")
         name = _text(queue)
         wanted = DEFAULT_OPTIONS if options is None else _options(options)
         message = self._message(name, body, kind, headers, wanted)
@@ -102,7 +103,8 @@ class QueueModule:
 
         Indexes in the error's details count from 1, as Lua's lists do.
         """
-        _refuse_while_loading(call, "publish_many")
+        if call.loading:
+            raise _loading("publish_many")
         name = _text(queue)
         wanted = DEFAULT_OPTIONS if options is None else _options(options)
         if wanted.id is not None:
@@ -132,7 +134,8 @@ class QueueModule:
 
     def declare(self, call: Call, queue: bytes, fields: bytes | None = None) -> bool:
         """Declares a queue from Lua."""
-        _refuse_while_loading(call, "declare")
+        if call.loading:
+            raise _loading("declare")
         self._app.declare_queue(_text(queue), _fields(fields))
         return True
 
@@ -140,8 +143,11 @@ class QueueModule:
         self, call: Call, queue: bytes, module: bytes, method: bytes, fields: bytes | None = None
     ) -> tuple[bool, None, bytes]:
         """Starts a consumer from Lua; returns true, nil and its ID."""
-        _refuse_while_loading(call, "consume")
-        consumer = self._app.consume(call, _text(queue), _text(module), _text(method), _fields(fields))
+        if call.loading:
+            raise _loading("consume")
+        consumer = self._app.consume(
+            call, _text(queue), _text(module), _text(method), _fields(fields)
+        )
         return True, None, consumer.encode()
 
     def has_message(self, call: Call) -> bool:
@@ -198,10 +204,8 @@ class QueueModule:
     ) -> Message:
         # Unpacked headers are checked again: the decoder allows reserved keys.
         wanted = NO_HEADERS if headers is None else check_headers(_headers(headers))
-        content_type = wanted.get("content_type")
-        if not isinstance(content_type, str):
-            codec = self._manager.config(queue).codec
-            content_type = text_type(body) if kind == AS_TEXT else CONTENT_TYPES[codec]
+        codec = self._manager.config(queue).codec
+        content_type = text_type(body) if kind == AS_TEXT else CONTENT_TYPES[codec]
         return self._manager.message(body, content_type, wanted, options.id)
 
 
@@ -218,16 +222,17 @@ def _settle(call: Call, outcome: Outcome) -> bool:
     return True
 
 
-def _refuse_while_loading(call: Call, verb: str) -> None:
-    if call.loading:
-        raise _invalid(f"queue.{verb} does nothing while a module loads: call it inside a function")
+def _loading(verb: str) -> WippyError:
+    return _invalid(f"queue.{verb} does nothing while a module loads: call it inside a function")
 
 
 def _headers(packed: bytes) -> dict[str, Header]:
     try:
         return _decode_headers(packed)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise _invalid(f"headers: {error}; keys are strings, values strings, numbers or booleans") from error
+        raise _invalid(
+            f"headers: {error}; keys are strings, values strings, numbers or booleans"
+        ) from error
 
 
 def _options(packed: bytes) -> PublishOptions:
@@ -266,5 +271,3 @@ def _text(value: bytes) -> str:
 
 def _invalid(message: str) -> WippyError:
     return WippyError(message, kind=Kind.INVALID, retryable=False)
-
-
