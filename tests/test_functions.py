@@ -115,7 +115,9 @@ def test_all_vms_together_stay_below_their_limit() -> None:
     gevent.sleep(0)
     full = [call.value for call in calls if call.dead]
     assert full
-    error = failure_of(full[-1]).error
+    refused = full[-1]
+    assert refused is not None
+    error = failure_of(refused).error
     assert (error.kind, error.retryable) == (Kind.UNAVAILABLE, True)
     assert "vm_memory" in error.message
     functions.stop()

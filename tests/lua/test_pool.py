@@ -11,10 +11,10 @@ import pytest
 
 from tests.lua.vms import JSON, attack, functions_of, handle, make_vm, natives, program
 from wippy_lua.call import Call
+from wippy_lua.log import NullLog
 from wippy_lua.lua.pool import Pool
 from wippy_lua.lua.program import Program
 from wippy_lua.lua.runtime import VM
-from wippy_lua.log import NullLog
 from wippy_lua.queue.settle import Success
 
 QUIET = "return function() return true end"
@@ -109,11 +109,11 @@ def test_a_vm_whose_handler_failed_is_kept() -> None:
     "text",
     [
         QUIET,
-        "local q, l, j = require('queue'), require('logger'), require('json') return function() l.info('x') end",
+        "require('json') local l = require('logger') return function() l.info('x') end",
         "return function() error(errors.new('x')) end",
         "return function() while true do end end",
         "return function() local t = {} while true do t[#t + 1] = {} end end",
-        "local co = coroutine.wrap(function() pcall(coroutine.yield) end) return function() co() end",
+        "local co = coroutine.wrap(coroutine.yield) return function() co() end",
         "local app = require('app') return function() app.fail() end",
     ],
 )

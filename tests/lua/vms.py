@@ -1,4 +1,4 @@
-"""VMs for tests: made from Lua text, called with bodies, and, for attacks, in a process of their own."""
+"""VMs for tests, called with bodies, and attacks on them in a process of their own."""
 
 from __future__ import annotations
 
@@ -171,8 +171,8 @@ def attack_lua(
 ) -> str:
     """Runs a hostile handler in a process of its own; returns how it ended.
 
-    "Success", "Cancelled" or the kind and message of its failure. Fails when the call outlives its
-    deadline by more than a few seconds, or when a quiet VM of the same process does not work after it.
+    "Success", "Cancelled" or the kind and message of its failure. Fails when the call outlives
+    its deadline by more than a few seconds, or when a VM after it does not work.
     """
     return attack(f"""
 {setup}
