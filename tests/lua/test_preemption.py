@@ -6,11 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lua.vms import (
-    attack,
-    attack_lua,
-    run,
-)
+from tests.lua.vms import JSON, attack, attack_lua, failure_of, make_vm, natives, run
+from wippy_lua.call import Call
 from wippy_lua.queue.settle import Success
 
 TIMED_OUT = "Timeout: app:f timed out"
@@ -407,3 +404,22 @@ def test_a_list_that_claims_to_be_endless_ends_at_the_deadline() -> None:
     end
     """
     assert attack_lua(lua, seconds=0.2) in {TIMED_OUT, OUT_OF_MEMORY}
+
+
+def test_a_deadline_that_passes_at_any_instruction_is_a_timeout_or_a_success() -> None:
+    # The hook may look between the end of the handler and the moment it is taken off.
+    text = (
+        "local app = require('app') return function(n) app.pass_deadline() for _ = 1, n do end end"
+    )
+    calls: list[Call] = []
+
+    def pass_deadline() -> None:
+        calls[-1].deadline = 0.0
+
+    offers = natives({"app": {"pass_deadline": pass_deadline}})
+    ends = set()
+    for count in range(700, 1000):
+        calls.append(Call("app:f"))
+        outcome = make_vm(text, offers).handle(calls[-1], JSON, str(count).encode())
+        ends.add("Success" if outcome == Success() else failure_of(outcome).error.message)
+    assert ends == {"Success", "app:f timed out"}

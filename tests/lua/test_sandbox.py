@@ -471,3 +471,11 @@ def test_log_fields_may_be_anything() -> None:
         )
         == Success()
     )
+
+
+@pytest.mark.parametrize(
+    "returned", ["{}", "print", "coroutine.create(print)", "1, {}", "json.null"]
+)
+def test_what_a_handler_returns_stays_in_its_vm(returned: str) -> None:
+    vm = make_vm(f"local json = require('json') return function() return {returned} end")
+    assert vm._handle(False, JSON, b"1") is True
