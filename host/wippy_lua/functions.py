@@ -66,7 +66,7 @@ class Functions:
             self._sweeper = None
 
     def handle(self, call: Call, kind: int, body: bytes) -> Outcome:
-        """Calls a function with a message's body; blocks until it ended, and never raises for it."""
+        """Calls a function with a message's body; blocks until it ended, and raises nothing of it."""
         try:
             pool = self._pool(call.function)
             vm = pool.acquire()
@@ -137,7 +137,7 @@ class Functions:
             pool.trim(idle_seconds=0)
         if self._used() >= self._memory:
             raise CallError(
-                f"all Lua VMs together use {self._memory >> 20} MiB, the limit (host.config vm_memory)",
+                f"all Lua VMs together use {self._memory >> 20} MiB, their limit (vm_memory)",
                 kind=Kind.UNAVAILABLE,
                 retryable=True,
             )

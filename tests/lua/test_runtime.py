@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from math import inf
-from time import monotonic
-
 import gevent
 import msgspec
 import pytest
@@ -27,11 +24,21 @@ from wippy_lua.queue.settle import Cancelled, Success
 
 @pytest.mark.parametrize(
     "returned",
-    ["", "nil", "true", "1", "{}", "'text'", "('a'):gsub('a', 'b')", "pcall(error, 'x')", "nil, nil", "false, nil, 1"],
+    [
+        "",
+        "nil",
+        "true",
+        "1",
+        "{}",
+        "'text'",
+        "print",
+        "('a'):gsub('a', 'b')",
+        "pcall(type, 1)",
+        "nil, nil",
+        "nil, false",
+    ],
 )
 def test_a_handler_that_returns_without_an_error_succeeds(returned: str) -> None:
-    if returned == "pcall(error, 'x')" or returned == "false, nil, 1":
-        pytest.skip("a false with an error, below")
     assert run(f"return function() return {returned} end") == Success()
 
 
@@ -83,7 +90,9 @@ def test_an_error_object_reaches_the_host_with_all_it_knows(way: str) -> None:
 
 
 def test_a_list_as_details_stays_reachable() -> None:
-    failure = failure_of(run("return function() return nil, errors.new({message='x', details={1, 2}}) end"))
+    failure = failure_of(
+        run("return function() return nil, errors.new({message='x', details={1, 2}}) end")
+    )
     assert failure.error.details == {"items": [1, 2]}
 
 
@@ -109,7 +118,10 @@ def test_long_errors_are_cut() -> None:
 
 def test_large_details_stay_behind() -> None:
     failure = failure_of(
-        run("return function() return nil, errors.new({message='x', details={s=('x'):rep(1 << 20)}}) end")
+        run(
+            "local large = ('x'):rep(1 << 20)"
+            "return function() return nil, errors.new({message='x', details={s=large}}) end"
+        )
     )
     assert failure.error.details is None
 
@@ -140,8 +152,9 @@ def test_a_text_body_is_a_string_with_every_byte() -> None:
 
 
 def test_the_body_of_a_handler_decodes_to_itself() -> None:
-    assert run(
-        """
+    assert (
+        run(
+            """
         local json = require("json")
         local kept
         return function(body)
@@ -150,12 +163,18 @@ def test_the_body_of_a_handler_decodes_to_itself() -> None:
           assert(errors.is(err, errors.INVALID))
         end
         """,
-        {"a": 1},
-    ) == Success()
+            {"a": 1},
+        )
+        == Success()
+    )
 
 
 def test_call_returns_the_first_result_packed() -> None:
-    assert result_of("return function(a, b, c) return {a, b == nil, c}, 2 end", 1, None, "x") == [1, True, "x"]
+    assert result_of("return function(a, b, c) return {a, b == nil, c}, 2 end", 1, None, "x") == [
+        1,
+        True,
+        "x",
+    ]
     assert result_of("return function() end") is None
 
 
@@ -172,8 +191,15 @@ def test_a_result_that_cannot_be_passed_on_is_invalid(returned: str) -> None:
 
 def test_call_raises_what_the_handler_raised() -> None:
     with pytest.raises(CallError) as caught:
-        result_of("return function() return nil, errors.new({message='no', kind='Conflict', details={n=1}}) end")
-    assert (caught.value.message, caught.value.kind, caught.value.details) == ("no", Kind.CONFLICT, {"n": 1})
+        result_of(
+            "local err = errors.new({message='no', kind='Conflict', details={n=1}})"
+            "return function() return nil, err end"
+        )
+    assert (caught.value.message, caught.value.kind, caught.value.details) == (
+        "no",
+        Kind.CONFLICT,
+        {"n": 1},
+    )
 
 
 def test_arguments_that_do_not_decode_fail_the_call() -> None:
@@ -190,12 +216,9 @@ def test_arguments_that_do_not_decode_fail_the_call() -> None:
         ("return {}", "the module has no function 'main'"),
         ("return function(", "app.lua:1:"),
         ("error('at load')", "app.lua:1: at load"),
-        ("return nil, errors.new('not now')", "not now"),
     ],
 )
 def test_a_source_that_gives_no_handler_does_not_load(text: str, message: str) -> None:
-    if text.startswith("return nil"):
-        pytest.skip("an error as second result of a chunk is not looked at")
     with pytest.raises(CallError, match=message.replace("(", r"\(")):
         make_vm(text)
 
@@ -253,7 +276,9 @@ def test_a_timeout_of_gevent_comes_out_of_the_call() -> None:
 def test_a_host_function_that_fails_gives_nil_and_an_error() -> None:
     def fail(reason: str) -> None:
         if reason == "known":
-            raise WippyError("no", kind=Kind.CONFLICT, retryable=True, details={"at": object, "n": 1 << 70})
+            raise WippyError(
+                "no", kind=Kind.CONFLICT, retryable=True, details={"at": object, "n": 1 << 70}
+            )
         raise ValueError(reason)
 
     offers = natives({"app": {"fail": fail}})
@@ -265,7 +290,8 @@ def test_a_host_function_that_fails_gives_nil_and_an_error() -> None:
           assert(nothing == nil and err:kind() == "Conflict" and err:retryable() == true)
           assert(err:details().text:find("class 'object'"))
           nothing, err = app.fail("bad")
-          assert(nothing == nil and err:kind() == "Internal" and err:message() == "app.fail: ValueError: bad")
+          assert(nothing == nil and err:kind() == "Internal")
+          assert(err:message() == "app.fail: ValueError: bad")
         end
         """,
         offers,
@@ -323,13 +349,18 @@ def test_an_outer_call_is_ended_while_an_inner_one_computes() -> None:
 def test_a_call_inside_a_call_of_another_vm_works() -> None:
     inner = make_vm("return function(b) return nil, 'inner ' .. b.n end")
     offers = natives({"app": {"call": lambda n: failure_of(handle(inner, {"n": n})).error.message}})
-    outer = make_vm("local app = require('app') return function() return nil, app.call(3) end", offers)
+    outer = make_vm(
+        "local app = require('app') return function() return nil, app.call(3) end", offers
+    )
     assert failure_of(handle(outer)).error.message == "inner 3"
 
 
 def test_print_writes_one_line_with_tabs() -> None:
     prints = Prints()
-    assert handle(make_vm("return function() print('a', 1, nil) end", natives(prints=prints))) == Success()
+    assert (
+        handle(make_vm("return function() print('a', 1, nil) end", natives(prints=prints)))
+        == Success()
+    )
     assert prints.lines == ["a\t1\tnil"]
 
 
@@ -345,7 +376,8 @@ def test_a_module_that_is_not_found_is_an_error_at_the_place_of_its_require() ->
 
 
 def test_errors_have_a_text_a_kind_and_a_stack() -> None:
-    assert run("""
+    assert (
+        run("""
     return function()
       local err = errors.wrap(errors.wrap(errors.new("low"), "mid"), "top")
       assert(tostring(err) == "top: mid: low" and err:message() == "low")
@@ -353,13 +385,19 @@ def test_errors_have_a_text_a_kind_and_a_stack() -> None:
       assert(errors.is(err, errors.UNKNOWN) and not errors.is(nil, errors.UNKNOWN))
       assert(errors.call_stack(err)[1].source == "app.lua" and errors.call_stack(err)[1].line == 3)
       assert(errors.call_stack("x") == nil and err:details() == nil and err:retryable() == nil)
-      for _, bad in ipairs({ { message = 1 }, { message = "m", kind = "Bad" }, { message = "m", details = 1 } }) do
-        assert(not pcall(errors.new, bad))
-      end
+      assert(not pcall(errors.new, { message = 1 }))
+      assert(not pcall(errors.new, { message = "m", kind = "Bad" }))
+      assert(not pcall(errors.new, { message = "m", details = 1 }))
+      assert(not pcall(errors.new, { message = "m", retryable = 1 }))
     end
-    """) == Success()
+    """)
+        == Success()
+    )
 
 
-def test_an_infinite_deadline_is_no_deadline() -> None:
-    assert Call("app:f").deadline == inf
-    assert monotonic() < inf
+def test_a_call_that_was_ended_before_it_began_does_not_run() -> None:
+    vm = make_vm("return function() error('ran') end")
+    call = Call("app:f")
+    call.interrupt()
+    assert vm.handle(call, JSON, b"1") == Cancelled()
+    assert vm.healthy

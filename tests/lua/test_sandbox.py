@@ -1,365 +1,35 @@
-"""Attacks from inside a VM: each must end as a failed call, not as a crash, a hang or an escape.
+"""Attacks on the walls of a VM: what scripts reach, change and hand to the library."""
 
-The first tests follow the table of what was measured to crash; attacks that can end the process run
-in one of their own.
-"""
+# ruff: noqa: E501 - an attack is best seen whole
 
 from __future__ import annotations
 
 import pytest
 
-from tests.lua.vms import MIB, attack, attack_lua, failure_of, handle, make_vm, result_of, run
-from wippy_lua.errors import CallError
+from tests.lua.vms import (
+    JSON,
+    MIB,
+    attack_lua,
+    delivery,
+    failure_of,
+    handle,
+    make_vm,
+    result_of,
+    run,
+)
+from wippy_lua.call import Call
 from wippy_lua.queue.settle import Success
 
 TIMED_OUT = "Timeout: app:f timed out"
 OUT_OF_MEMORY = "Internal: app:f reached its memory limit of 16 MiB"
 
 
-# Two greenlets, one VM
-
-
-def test_a_second_greenlet_in_a_vm_is_an_assertion_error() -> None:
-    printed = attack("""
-    vm = make_vm("return function() while true do end end")
-    call = Call("app:f")
-    first = gevent.spawn(handle, vm, 1, seconds=0.3)
-    gevent.sleep(0.01)
-    try:
-        handle(vm)
-    except AssertionError as error:
-        print(error)
-    print(first.get(timeout=5).error.message)
-    """)
-    assert printed == "a VM of app:f was entered twice\napp:f timed out"
-
-
-# Endless loops where hooks are off
-
-
-@pytest.mark.parametrize(
-    "lua",
-    [
-        "return function() while true do end end",
-        "return function() while true do pcall(function() while true do end end) end end",
-        "return function() while true do pcall(pcall, pcall, error) end end",
-        "return function() coroutine.wrap(function() while true do end end)() end",
-        "return function() while true do coroutine.resume(coroutine.create(function() while true do end end)) end end",
-        "return function() xpcall(error, function() while true do end end) end",
-        "return function() xpcall(function() while true do end end, function() while true do end end) end",
-        "return function() coroutine.wrap(function() xpcall(error, function() while true do end end) end)() end",
-        "return function() error(setmetatable({}, {__tostring = function() while true do end end})) end",
-        "return function() return nil, setmetatable({}, {__tostring = function() while true do end end}) end",
-        "return function() tostring(setmetatable({}, {__tostring = function() while true do end end})) end",
-        "return function() for _ in pairs(setmetatable({}, {__pairs = function() return function() return 1 end end})) do end end",
-        "return function() local t = setmetatable({}, {__index = function(t, k) return t[k + 1] end}) while true do pcall(function() return t[1] end) end end",
-        "return function() ::top:: goto top end",
-        "local function f() return f() end return f",
-        "return function() local function f() f() end while true do pcall(f) end end",
-        "return function() while true do load('x = 1')() end end",
-        "return function() load('while true do end')() end",
-        "return function() load(function() while true do end end) end",
-        "return function() load(function() return ' ' end) while true do end end",
-        "return function() while true do pcall(error) end end",
-        "return function() while true do errors.new('x') end end",
-        "local json = require('json') return function() while true do json.encode({1}) end end",
-        "local json = require('json') return function() while true do json.decode('[]') end end",
-        "return function() while true do print('x') end end",
-        "return function() table.sort({3, 2, 1, 4}, function() while true do end end) end",
-        "return function() ('x'):gsub('x', function() while true do end end) end",
-        "return function() for _ = 1, 1e9 do coroutine.isyieldable() end while true do end end",
-        "return function() while true do coroutine.wrap(function() coroutine.yield() end)() end end",
-        "return function() while true do collectgarbage() end end",
-        "return function() while true do setmetatable({}, {__mode = 'k'}) end end",
-        "local l = require('logger') return function() while true do l.info('x', {a = 1}) end end",
-    ],
-)
-def test_an_endless_loop_ends_at_its_deadline(lua: str) -> None:
-    assert attack_lua(lua, seconds=0.3) == TIMED_OUT
-
-
-CLOSE = "setmetatable({}, {__close = function() while true do end end})"
-
-
-@pytest.mark.parametrize(
-    "lua",
-    [
-        f"return function() local c <close> = {CLOSE} while true do end end",
-        f"return function() pcall(function() local c <close> = {CLOSE} error('x') end) end",
-        f"return function() coroutine.wrap(function() local c <close> = {CLOSE} while true do end end)() end",
-        f"return function() coroutine.wrap(function() local c <close> = {CLOSE} error('x') end)() end",
-        f"""return function()
-          local co = coroutine.create(function() local c <close> = {CLOSE} coroutine.yield() end)
-          coroutine.resume(co)
-          coroutine.close(co)
-        end""",
-        f"""return function()
-          local a <close>, b = {CLOSE}
-          local c <close> = {CLOSE}
-          local d <close> = {CLOSE}
-          while true do end
-        end""",
-        f"""return function()
-          for _ in function() return 1 end, nil, nil, {CLOSE} do while true do end end
-        end""",
-        f"""return function()
-          local co = coroutine.wrap(function()
-            local c <close> = {CLOSE}
-            pcall(function() local d <close> = {CLOSE} coroutine.yield() end)
-          end)
-          co()
-          while true do end
-        end""",
-    ],
-)
-def test_loops_in_close_handlers_end_too(lua: str) -> None:
-    assert attack_lua(lua, seconds=0.3) == TIMED_OUT
-
-
-def test_a_finalizer_is_refused() -> None:
-    assert run("""
-    return function()
-      local function loop() while true do end end
-      for _, mt in ipairs({ { __gc = loop }, { __gc = false }, { __gc = true } }) do
-        assert(not pcall(setmetatable, {}, mt))
-      end
-      setmetatable({}, setmetatable({}, { __index = { __gc = loop } }))
-      local late = {}
-      setmetatable({}, late)
-      late.__gc = loop
-    end
-    """) == Success()
-
-
-def test_a_finalizer_added_late_never_runs() -> None:
-    lua = """
-    return function()
-      for _ = 1, 100 do
-        local mt = {}
-        setmetatable({}, mt)
-        mt.__gc = function() while true do end end
-      end
-    end
-    """
-    assert attack_lua(lua) == "Success"
-
-
-# Kills and memory errors are not kept
-
-
-@pytest.mark.parametrize(
-    "catch",
-    [
-        "pcall(F)",
-        "xpcall(F, print)",
-        "coroutine.resume(coroutine.create(F))",
-        "pcall(coroutine.wrap(F))",
-        "pcall(pcall, F)",
-        "select(2, pcall(xpcall, F, F))",
-        "pcall(load, F)",
-        "pcall(table.sort, {1, 2, 3}, F)",
-        "pcall(string.gsub, 'x', 'x', F)",
-        "pcall(tostring, setmetatable({}, {__tostring = F}))",
-        "pcall(function() local c <close> = setmetatable({}, {__close = F}) end)",
-        "pcall(function() local c <close> = setmetatable({}, {__close = function() error('mine') end}) F() end)",
-        "coroutine.close((function() local co = coroutine.create(function() local c <close> = "
-        "setmetatable({}, {__close = F}) coroutine.yield() end) coroutine.resume(co) return co end)())",
-    ],
-)
-def test_a_kill_is_not_kept(catch: str) -> None:
-    lua = f"""
-    local after = 0
-    return function()
-      local function F() while true do end end
-      while true do
-        {"local _ = " + catch}
-        after = after + 1
-      end
-    end
-    """
-    assert attack_lua(lua, seconds=0.2) == TIMED_OUT
-
-
-@pytest.mark.parametrize(
-    "catch",
-    [
-        "pcall(F)",
-        "xpcall(F, print)",
-        "coroutine.resume(coroutine.create(F))",
-        "pcall(coroutine.wrap(F))",
-        "pcall(load, F)",
-        "pcall(table.sort, {1, 2, 3}, F)",
-        "pcall(tostring, setmetatable({}, {__tostring = F}))",
-    ],
-)
-def test_a_memory_error_is_not_kept(catch: str) -> None:
-    lua = f"""
-    return function()
-      local function F() local t = {{}} while true do t[#t + 1] = {{}} end end
-      local _ = {catch}
-      error("it went on")
-    end
-    """
-    assert attack_lua(lua, seconds=5) == OUT_OF_MEMORY
-
-
-def test_a_memory_error_turned_into_another_lets_others_run() -> None:
-    lua = """
-    return function()
-      local kept = {}
-      pcall(function() local c <close> = setmetatable({}, {__close = function() error("mine") end})
-        while true do kept[#kept + 1] = {} end end)
-      while true do
-        pcall(function()
-          local c <close> = setmetatable({}, {__close = function() error("mine") end})
-          local s = ("x"):rep(1 << 23)
-        end)
-      end
-    end
-    """
-    assert attack_lua(lua, seconds=0.5) in {TIMED_OUT, OUT_OF_MEMORY}
-
-
-# The memory limit at the boundary
-
-
-@pytest.mark.parametrize(
-    "fill",
-    [
-        "while true do kept[#kept + 1] = {} end",
-        "while true do kept[#kept + 1] = ('x'):rep(1000) .. #kept end",
-        "local s = 'x' while true do s = s .. s end",
-        "local s = ('x'):rep(1 << 30)",
-        "local t = {} for i = 1, 1 << 30 do t[i] = i end",
-        "local co while true do co = coroutine.wrap(function() local c = co coroutine.yield(c) end) co() kept[#kept + 1] = co end",
-        "local f f = function(...) return f(1, ...) end f()",
-        "local f f = function() local a, b, c = {}, {}, {} f() kept[1] = a end f()",
-        "kept[1] = table.concat(setmetatable({}, {__len = function() return 1 << 40 end, __index = function() return ('x'):rep(1000) end}))",
-        "load(('x = 1 '):rep(1 << 22))  while true do kept[#kept + 1] = load(('x = 1 '):rep(1 << 14) .. #kept) end",
-        "while true do kept[#kept + 1] = errors.new(('x'):rep(100) .. #kept) end",
-        "while true do kept = {kept} end",
-        "while true do kept = setmetatable({}, {__index = kept}) end",
-        "for i = 1, 1 << 40 do kept['k' .. i] = i end",
-    ],
-)
-def test_filling_the_memory_ends_the_call(fill: str) -> None:
-    printed = attack_lua(f"return function() local kept = {{}} {fill} end", seconds=8)
-    assert printed == OUT_OF_MEMORY or "stack overflow" in printed, printed
-
-
-def test_large_bodies_at_every_level_of_memory_use_survive() -> None:
-    printed = attack(
-        """
-    for kib in range(0, 16 * 1024, 640):
-        vm = make_vm('''
-        local kept = {}
-        return function(b)
-          if type(b) == "table" then
-            while collectgarbage("count") < b.kib do kept[#kept + 1] = ("x"):rep(10000) .. #kept end
-          end
-        end
-        ''')
-        handle(vm, {"kib": kib}, seconds=10)
-        for size in (10, 10_000, 1_000_000, 8_000_000, 30_000_000):
-            handle(vm, b"y" * size, seconds=10)
-            handle(vm, {"s": "y" * size, "kib": kib}, seconds=10)
-    print("alive")
-    """,
-        seconds=60,
-    )
-    assert printed == "alive"
-
-
-FILLED = """
-local kept, app = {}, require("app")
-return function(b)
-  local size = 10000
-  pcall(function()
-    while collectgarbage("count") < b.kib do kept[#kept + 1] = ("x"):rep(size) .. #kept end
-  end)
-  for i = 1, 20 do
-    WORK
-  end
-end
-"""
-
-
-@pytest.mark.parametrize(
-    "work",
-    [
-        "kept[#kept + 1] = app.give(1000000)",
-        "kept[#kept + 1] = app.give(3000000)",
-        "pcall(app.fail, 100000)",
-        "pcall(app.give, ('y'):rep(500000))",
-        "kept[#kept + 1] = coroutine.wrap(function() return app.give(1000000) end)()",
-        "kept[#kept + 1] = select(2, app.fail(100000))",
-        "print(('x'):rep(200000))",
-        "pcall(app.give, {})",
-        "kept[#kept + 1] = require('queue').publish('a:b', {x = ('y'):rep(300000)})",
-        "kept[#kept + 1] = require('json').encode(kept)",
-    ],
-)
-def test_host_functions_at_the_memory_limit_survive(work: str) -> None:
-    lua = FILLED.replace("WORK", work)
-    printed = attack(f"""
-    def give(size):
-        return "z" * size if isinstance(size, int) else "z" * len(size)
-    def fail(size):
-        from wippy_lua.errors import WippyError
-        raise WippyError("z" * size, details={{"text": "z" * size}})
-    offers = natives({{"app": {{"give": give, "fail": fail}}}})
-    for kib in range(8 * 1024, 17 * 1024, 256):
-        vm = make_vm({lua!r}, offers)
-        handle(vm, {{"kib": kib}}, seconds=5)
-    print("alive")
-    """, seconds=60)
-    assert printed == "alive"
-
-
-def test_results_that_stay_in_lua_at_the_memory_limit_survive() -> None:
-    printed = attack("""
-    for kib in range(8 * 1024, 17 * 1024, 256):
-        vm = make_vm('''
-        local kept = {}
-        return function(b)
-          while collectgarbage("count") < b.kib do kept[#kept + 1] = ("x"):rep(10000) .. #kept end
-          return b.n == 1 and {} or b.n == 2 and print or coroutine.create(print), {}
-        end
-        ''')
-        for n in range(60):
-            handle(vm, {"kib": kib, "n": n % 3}, seconds=5)
-    print("alive")
-    """, seconds=60)
-    assert printed == "alive"
-
-
-def test_a_process_survives_a_hundred_memory_failures_in_a_row() -> None:
-    printed = attack(f"""
-    for n in range(100):
-        vm = make_vm("return function() local t = {{}} while true do t[#t + 1] = {{}} end end", memory={2 * MIB})
-        outcome = handle(vm, n, seconds=5)
-        assert "memory limit" in outcome.error.message, outcome
-    print("alive")
-    """)
-    assert printed == "alive"
-
-
-def test_one_vm_survives_a_hundred_memory_failures_in_a_row() -> None:
-    printed = attack(f"""
-    vm = make_vm("return function() local t = {{}} while true do t[#t + 1] = {{}} end end", memory={2 * MIB})
-    for n in range(100):
-        outcome = handle(vm, n, seconds=5)
-        assert "memory limit" in outcome.error.message, outcome
-    print("alive")
-    """)
-    assert printed == "alive"
-
-
 # What is out of reach
 
 
 def test_bytecode_does_not_load() -> None:
-    assert run(r"""
+    assert (
+        run(r"""
     return function()
       assert(string.dump == nil)
       for _, mode in ipairs({ "b", "bt", "t", "x" }) do
@@ -370,16 +40,33 @@ def test_bytecode_does_not_load() -> None:
       assert(f == nil)
       assert(load("\27Lua") == nil)
     end
-    """) == Success()
+    """)
+        == Success()
+    )
 
 
 def test_what_could_reach_the_host_is_not_there() -> None:
     names = [
-        "python", "io", "debug", "package", "dofile", "loadfile", "os.execute", "os.exit", "os.getenv",
-        "os.remove", "os.rename", "os.tmpname", "os.setlocale", "string.dump", "collectgarbage.x", "warn",
+        "python",
+        "io",
+        "debug",
+        "package",
+        "dofile",
+        "loadfile",
+        "os.execute",
+        "os.exit",
+        "os.getenv",
+        "os.remove",
+        "os.rename",
+        "os.tmpname",
+        "os.setlocale",
+        "string.dump",
+        "collectgarbage.x",
+        "warn",
     ]
     for name in names:
-        assert run(f"""
+        assert (
+            run(f"""
         return function()
           local at = _G
           for part in ("{name}"):gmatch("[^.]+") do
@@ -387,7 +74,9 @@ def test_what_could_reach_the_host_is_not_there() -> None:
           end
           assert(at == nil)
         end
-        """) == Success(), name
+        """)
+            == Success()
+        ), name
 
 
 def test_the_globals_are_these_and_no_more() -> None:
@@ -452,7 +141,8 @@ def test_libraries_are_read_only(write: str) -> None:
 
 
 def test_libraries_can_be_walked() -> None:
-    assert run("""
+    assert (
+        run("""
     return function()
       local seen = 0
       for name, f in pairs(string) do
@@ -461,25 +151,30 @@ def test_libraries_can_be_walked() -> None:
       end
       assert(seen >= 15)
     end
-    """) == Success()
+    """)
+        == Success()
+    )
 
 
 def test_replaced_globals_do_not_reach_the_host() -> None:
     vm = make_vm("""
-    local json, logger = require("json"), require("logger")
-    return function(b)
-      local assert_, new = assert, errors.new
+    local json, logger, queue = require("json"), require("logger"), require("queue")
+    return function()
+      local assert, error, new, setmetatable = assert, error, errors.new, setmetatable
+      local function evil() error("hijacked") end
       for name in pairs(_G) do
-        if name ~= "_G" then _G[name] = function() error("hijacked " .. name) end end
+        if name ~= "_G" then _G[name] = evil end
       end
-      setmetatable(_G, { __index = function() error("hijacked") end, __newindex = function() error("hijacked") end })
-      logger.info("x", { a = {} })
-      assert_(json.encode({ 1 }) == "[1]")
+      setmetatable(_G, { __index = evil, __newindex = evil })
+      logger.info("x", { a = evil })
+      logger:with({ a = 1 }):info("x", { b = {} })
+      assert(json.encode({ 1 }) == "[1]")
+      assert(queue.publish("app:tasks", { 1 }, { a = "b" }))
       return nil, new("fine")
     end
     """)
     assert failure_of(handle(vm, {"a": 1})).error.message == "fine"
-    assert failure_of(handle(vm, b"x")).error.message.endswith("hijacked pairs") or True
+    assert "global 'errors'" in failure_of(handle(vm)).error.message
 
 
 # Errors that make trouble
@@ -494,14 +189,32 @@ def test_replaced_globals_do_not_reach_the_host() -> None:
         ("true", "true"),
         ("setmetatable({}, {__tostring = function() return 42 end})", "42"),
         ("setmetatable({}, {__tostring = function() return '\\xff' end})", "\ufffd"),
-        ("setmetatable({}, {__tostring = function() return {} end})", "the error could not be shown: its __tostring failed"),
-        ("setmetatable({}, {__tostring = function() error('again') end})", "the error could not be shown: its __tostring failed"),
-        ("setmetatable({}, {__tostring = true})", "the error could not be shown: its __tostring failed"),
-        ("errors.new(setmetatable({}, {__tostring = function() return 42 end, __index = {message = 'm'}}))", "m"),
-        ("errors.wrap(setmetatable({}, {__tostring = function() return 4 end}), setmetatable({}, {__tostring = function() return 2 end}))", "2: 4"),
+        (
+            "setmetatable({}, {__tostring = function() return {} end})",
+            "the error could not be shown: its __tostring failed",
+        ),
+        (
+            "setmetatable({}, {__tostring = function() error('again') end})",
+            "the error could not be shown: its __tostring failed",
+        ),
+        (
+            "setmetatable({}, {__tostring = true})",
+            "the error could not be shown: its __tostring failed",
+        ),
+        (
+            "errors.new(setmetatable({}, {__tostring = function() return 42 end, __index = {message = 'm'}}))",
+            "m",
+        ),
+        (
+            "errors.wrap(setmetatable({}, {__tostring = function() return 4 end}), setmetatable({}, {__tostring = function() return 2 end}))",
+            "2: 4",
+        ),
         ("errors.new({message = '\\xff', details = {['\\xff'] = '\\xfe'}})", "\ufffd"),
         ("errors.new({message = 'f', details = {print}})", "f"),
-        ("errors.new({message = 'd', details = setmetatable({}, {__pairs = error, __index = error, __len = error})})", "d"),
+        (
+            "errors.new({message = 'd', details = setmetatable({}, {__pairs = error, __index = error, __len = error})})",
+            "d",
+        ),
         ("'not enough memory'", "app:f reached its memory limit of 16 MiB"),
         ("'the call was ended'", "the call was ended"),
     ],
@@ -515,18 +228,24 @@ def test_any_error_value_becomes_a_message(raised: str, message: str) -> None:
 
 
 def test_a_name_of_a_metatable_shows_in_messages_and_breaks_nothing() -> None:
-    failure = failure_of(run("return function() error(setmetatable({}, {__name = ('n'):rep(1 << 20)})) end"))
+    failure = failure_of(
+        run("return function() error(setmetatable({}, {__name = ('n'):rep(1 << 20)})) end")
+    )
     assert failure.error.message.startswith("nnn")
     assert len(failure.error.message) == 8192
 
 
 def test_a_stack_overflow_is_an_error() -> None:
-    failure = failure_of(run("local function f() return 1 + f() end return f"))
+    failure = failure_of(run("local function f() return 1 + f() end return f", memory=256 * MIB))
     assert "stack overflow" in failure.error.message
+    assert len(failure.stack) < 2000
     lua = "local mt = {} mt.__index = function(t, k) return t[k] end return function() return setmetatable({}, mt).x end"
     assert "stack overflow" in failure_of(run(lua)).error.message
     lua = "return function() local s = 'x' for _ = 1, 300 do s = '(' .. s .. ')' end assert(load('return ' .. s)) end"
-    assert "overflow" in failure_of(run(lua)).error.message or "C levels" in failure_of(run(lua)).error.message
+    assert (
+        "overflow" in failure_of(run(lua)).error.message
+        or "C levels" in failure_of(run(lua)).error.message
+    )
 
 
 def test_errors_made_deep_in_a_stack_let_others_run() -> None:
@@ -552,9 +271,10 @@ local trap = setmetatable({ 1, 2 }, {
 
 
 def test_encoding_reads_tables_raw() -> None:
-    assert run(
-        METAMETHODS
-        + """
+    assert (
+        run(
+            METAMETHODS
+            + """
     local json = require("json")
     return function()
       assert(json.encode(trap) == "[1,2]" and json.encode({ a = trap }) == '{"a":[1,2]}')
@@ -562,27 +282,38 @@ def test_encoding_reads_tables_raw() -> None:
       assert(errors.is(err, errors.INVALID))
     end
     """
-    ) == Success()
+        )
+        == Success()
+    )
 
 
 def test_a_details_table_with_metamethods_is_read_raw() -> None:
-    failure = failure_of(run(METAMETHODS + "return function() return nil, errors.new({message = 'm', details = trap}) end"))
+    failure = failure_of(
+        run(
+            METAMETHODS
+            + "return function() return nil, errors.new({message = 'm', details = trap}) end"
+        )
+    )
     assert failure.error.details == {"items": [1, 2]}
 
 
 def test_an_error_table_with_metamethods_cannot_pretend_to_be_an_error() -> None:
-    assert run("""
+    assert (
+        run("""
     return function()
       local fake = setmetatable({}, { __index = errors.new("x"), __name = "error" })
       assert(not errors.is(fake, errors.UNKNOWN))
       assert(errors.call_stack(fake) == nil)
       return fake, fake
     end
-    """) == Success()
+    """)
+        == Success()
+    )
 
 
 def test_library_functions_take_any_arguments() -> None:
-    assert run("""
+    assert (
+        run("""
     return function()
       local json, logger, queue = require("json"), require("logger"), require("queue")
       local values = { nil, false, 0, 1.5, "", "\\xff", {}, print, coroutine.create(print),
@@ -601,98 +332,17 @@ def test_library_functions_take_any_arguments() -> None:
         end
       end
     end
-    """) == Success()
-
-
-# Coroutines
-
-
-@pytest.mark.parametrize("end", ["return", "error('x')", "while true do end", "local t = {} while true do t[#t + 1] = {} end"])
-def test_a_vm_with_suspended_coroutines_can_be_dropped(end: str) -> None:
-    lua = f"""
-    local all = {{}}
-    return function()
-      for i = 1, 50 do
-        local co = coroutine.wrap(function()
-          local c <close> = setmetatable({{}}, {{ __close = function() while true do end end }})
-          pcall(function()
-            coroutine.yield(1)
-          end)
-        end)
-        co()
-        all[#all + 1] = co
-      end
-      if true then {end} end
-    end
-    """
-    attack_lua(lua, seconds=0.3)
-
-
-def test_a_coroutine_goes_on_in_the_next_call_under_its_hook() -> None:
-    printed = attack("""
-    vm = make_vm('''
-    local co = coroutine.wrap(function() coroutine.yield() while true do end end)
-    return function() co() end
-    ''')
-    print(type(handle(vm)).__name__)
-    print(handle(vm, seconds=0.2).error.message)
     """)
-    assert printed == "Success\napp:f timed out"
-
-
-def test_coroutines_work_as_in_lua() -> None:
-    assert run("""
-    return function()
-      local co = coroutine.create(function(a) local b = coroutine.yield(a + 1) error({ b }) end)
-      assert(select(2, coroutine.resume(co, 1)) == 2 and coroutine.status(co) == "suspended")
-      local ok, err = coroutine.resume(co, "b")
-      assert(not ok and err[1] == "b" and coroutine.status(co) == "dead")
-      local ok, err = coroutine.resume(co)
-      assert(not ok and err == "cannot resume dead coroutine")
-      local main, is_main = coroutine.running()
-      assert(is_main and not coroutine.isyieldable())
-      assert(not coroutine.resume(main) and not pcall(coroutine.close, main))
-      assert(not pcall(coroutine.yield))
-      assert(coroutine.wrap(function()
-        return pcall(function() assert(coroutine.isyieldable()) return coroutine.yield(5) end)
-      end)() == 5)
-      local closed
-      local open = coroutine.create(function()
-        local c <close> = setmetatable({}, { __close = function() closed = true end })
-        coroutine.yield()
-      end)
-      coroutine.resume(open)
-      assert(coroutine.close(open) and closed and coroutine.close(open))
-      assert(not pcall(coroutine.wrap(function() error("x") end)))
-    end
-    """) == Success()
-
-
-def test_the_main_thread_kept_from_an_earlier_call_does_no_harm() -> None:
-    printed = attack("""
-    vm = make_vm('''
-    local main
-    return function(n)
-      main = main or coroutine.running()
-      coroutine.wrap(function()
-        pcall(coroutine.close, main)
-        pcall(coroutine.resume, main)
-        assert(coroutine.status(main) == "normal")
-      end)()
-    end
-    ''')
-    for n in range(5):
-        assert handle(vm, n) == Success()
-    print("alive")
-    """)
-    assert printed == "alive"
+        == Success()
+    )
 
 
 # load
 
 
 def test_load_bounds_the_source_and_keeps_its_environment() -> None:
-    assert run("""
+    assert (
+        run("""
     return function()
       assert(select(2, load((" "):rep(1 << 20))) == "source is longer than 256 KiB")
       assert(select(2, load(function() return " " end)) == "source is longer than 256 KiB")
@@ -706,7 +356,9 @@ def test_load_bounds_the_source_and_keeps_its_environment() -> None:
       assert(load(function() return 5 end) == nil and load(nil) == nil and load({}) == nil)
       assert(select(2, load("x =", "=name")):find("^name:1:"))
     end
-    """) == Success()
+    """)
+        == Success()
+    )
 
 
 @pytest.mark.parametrize(
@@ -736,96 +388,94 @@ def test_loading_the_worst_sources_again_and_again_lets_others_run(source: str) 
       while true do load(text) end
     end
     """
-    assert attack_lua(lua, seconds=0.3, memory=64 * MIB) in {TIMED_OUT, OUT_OF_MEMORY.replace("16", "64")}
+    assert attack_lua(lua, seconds=0.3, memory=64 * MIB) in {
+        TIMED_OUT,
+        OUT_OF_MEMORY.replace("16", "64"),
+    }
 
 
-# Many VMs, and ends from outside
-
-
-def test_two_hundred_vms_interleave_inside_pcall_and_coroutines() -> None:
-    printed = attack("""
-    import random
-    def nap(n):
-        gevent.sleep(random.random() / 1000)
-        return n
-    offers = natives({"app": {"nap": nap}})
-    vms = [make_vm('''
-    local app = require("app")
-    return function(b)
-      local sum = 0
-      for i = 1, 20 do
-        local ok, n = pcall(function()
-          return coroutine.wrap(function()
-            local n = app.nap(i)
-            for _ = 1, 2000 do n = n + 0 end
-            return (coroutine.wrap(function() return select(2, pcall(app.nap, n)) end)())
-          end)()
-        end)
-        sum = sum + n
-      end
-      assert(sum == 210)
-    end
-    ''', offers) for _ in range(200)]
-    running = [gevent.spawn(handle, vm, {"n": n}) for n, vm in enumerate(vms)]
-    gevent.joinall(running, timeout=30)
-    assert all(g.value == Success() for g in running), [g.value for g in running if g.value != Success()][:3]
-    print("alive")
-    """, seconds=60)
-    assert printed == "alive"
-
-
-@pytest.mark.parametrize("how", ["kill", "timeout", "interrupt"])
-def test_ends_from_outside_at_any_moment_survive(how: str) -> None:
-    printed = attack(f"""
-    import random
-    random.seed(5)
-    offers = natives({{"app": {{"nap": lambda: gevent.sleep(random.random() / 500)}}}})
-    lua = '''
-    local app = require("app")
+def test_methods_of_a_message_pass_nothing_to_the_host_but_plain_values() -> None:
+    vm = make_vm("""
+    local queue = require("queue")
     return function()
-      while true do
-        pcall(function()
-          local c <close> = setmetatable({{}}, {{ __close = function() pcall(app.nap) end }})
-          coroutine.wrap(function() pcall(app.nap) pcall(error) coroutine.yield() end)()
-          for _ = 1, 500 do end
-        end)
+      local msg = queue.message()
+      for _, name in ipairs({ "id", "attempt", "headers", "cancelled" }) do
+        assert(msg[name](msg, {}, print, coroutine.create(print)) ~= nil)
       end
+      for _, bad in ipairs({ {}, print, coroutine.create(print), true }) do
+        for _, name in ipairs({ "header", "snooze", "extend" }) do
+          local nothing, err = msg[name](msg, bad)
+          assert(nothing == nil and errors.is(err, errors.INVALID), name)
+        end
+        local nothing, err = msg:nack({ delay = bad })
+        assert(nothing == nil and errors.is(err, errors.INVALID))
+        nothing, err = msg.ack(bad)
+        assert(nothing == nil and err:message() == "queue.Message released")
+      end
+      assert(msg:header("a") == "b" and msg:headers().a == "b")
+      local many = {}
+      local one = ("x"):rep(1 << 20)
+      for i = 1, 1000 do many[i] = one end
+      msg:ack(table.unpack(many))
     end
-    '''
-    def one(vm, call):
-        if {how!r} == "timeout":
-            with gevent.Timeout(random.random() / 50, False):
-                vm.handle(call, 1, b"1")
-        else:
-            vm.handle(call, 1, b"1")
-    for round in range(6):
-        running = []
-        for _ in range(30):
-            call = Call("app:f")
-            running.append((gevent.spawn(one, make_vm(lua, offers), call), call))
-        for greenlet, call in running:
-            gevent.sleep(random.random() / 1000)
-            if {how!r} == "kill":
-                greenlet.kill(block=False)
-            elif {how!r} == "interrupt":
-                call.interrupt()
-        gevent.joinall([g for g, _ in running], timeout=10)
-        assert all(g.dead for g, _ in running)
-    print("alive")
-    """, seconds=60)
-    assert printed == "alive"
+    """)
+    assert vm.handle(Call("app:f", delivery=delivery(a="b")), JSON, b"1") == Success()
 
 
-def test_a_handler_cannot_pass_lua_values_to_the_host() -> None:
-    with pytest.raises(CallError, match="the handler of"):
-        result_of("return function() return nil, errors.new('the handler of') end")
-    assert run("""
+def test_queue_functions_read_tables_raw() -> None:
+    assert (
+        run(
+            METAMETHODS
+            + """
+    local queue = require("queue")
     return function()
-      local queue = require("queue")
-      for _, bad in ipairs({ {}, print, coroutine.create(print) }) do
-        local ok, err = queue.publish("a:b", "text", bad)
-        assert(not ok)
-        pcall(queue.message, bad)
+      local data = setmetatable({ 1, 2 }, { __index = evil, __pairs = evil, __len = evil, __eq = evil })
+      assert(queue.publish("app:tasks", data))
+      assert(queue.publish("app:tasks", { trap }))
+      for _, headers in ipairs({ trap, { a = trap }, { a = {} }, { [1] = "x" }, { x_a = "x" }, { a = print } }) do
+        local ok, err = queue.publish("app:tasks", "x", headers)
+        assert(not ok and errors.is(err, errors.INVALID))
       end
+      for _, options in ipairs({ trap, { delay = trap }, { delay = 0 / 0 }, { delay = -1 }, { delay = 1 / 0 }, { ttl = {} }, { id = 5 } }) do
+        local ok, err = queue.publish("app:tasks", "x", nil, options)
+        assert(not ok and err)
+      end
+      assert(not pcall(queue.publish_many, "app:tasks", trap))
+      assert(not pcall(queue.publish_many, "app:tasks", setmetatable({}, { __len = function() return "x" end })))
     end
-    """) == Success()
+    """
+        )
+        == Success()
+    )
+
+
+def test_log_fields_may_be_anything() -> None:
+    assert (
+        run(
+            METAMETHODS
+            + """
+    local logger = require("logger")
+    return function()
+      local cycle = {}
+      cycle.cycle = cycle
+      local fields = { { a = print }, { [print] = 1 }, { cycle = cycle }, { 1, 2 }, "text", 5, { ["\xff"] = "\xfe" },
+        { level = 1, msg = 2, event = 3, time = 4, logger = 5, caller = 6 }, { n = 1 << 62 }, { f = 0 / 0 } }
+      for _, each in ipairs(fields) do
+        logger.info("x", each)
+        logger:named("n"):with({ a = 1 }):warn(print, each)
+      end
+      logger.info(setmetatable({}, { __tostring = function() return 42 end }), { a = 1 })
+      assert(not pcall(logger.info, "x", setmetatable({ a = 1 }, { __pairs = evil })) == false)
+    end
+    """
+        )
+        == Success()
+    )
+
+
+@pytest.mark.parametrize(
+    "returned", ["{}", "print", "coroutine.create(print)", "1, {}", "json.null"]
+)
+def test_what_a_handler_returns_stays_in_its_vm(returned: str) -> None:
+    vm = make_vm(f"local json = require('json') return function() return {returned} end")
+    assert vm._handle(False, JSON, b"1") is True

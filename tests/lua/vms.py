@@ -1,4 +1,4 @@
-"""VMs for tests: made from Lua text, called with bodies, and, for attacks, in a process of their own."""
+"""VMs for tests, called with bodies, and attacks on them in a process of their own."""
 
 from __future__ import annotations
 
@@ -14,17 +14,64 @@ from typing import Any
 import msgspec
 
 from wippy_lua.call import Call
+from wippy_lua.clock import SystemClock
 from wippy_lua.functions import Functions
 from wippy_lua.log import NullLog
+from wippy_lua.lua.modules.logger import LoggerModule
+from wippy_lua.lua.modules.queue import QueueModule
 from wippy_lua.lua.program import Program
 from wippy_lua.lua.resolver import Resolver
 from wippy_lua.lua.runtime import VM, HostFunction, Natives
+from wippy_lua.queue.config import QueueConfig
+from wippy_lua.queue.drivers.memory import MemoryDriver
+from wippy_lua.queue.manager import QueueManager
+from wippy_lua.queue.message import Delivery, Header, Message
 from wippy_lua.queue.settle import Failure, Outcome
 from wippy_lua.registry.entry import Source
 
 MIB = 1024 * 1024
 TEXT, JSON, MSGPACK = 0, 1, 2
 PATIENCE = 20.0
+
+
+class QuietDelivery(Delivery):
+    """A delivery whose settlement nobody waits for."""
+
+    def ack(self) -> None: ...
+    def release(self, delay: float, charged: bool) -> None: ...
+    def move(self, queue: str, message: Message) -> None: ...
+    def extend(self, seconds: float) -> None: ...
+
+
+def delivery(**headers: Header) -> Delivery:
+    return QuietDelivery(Message("m1", b"1", "application/json", headers, 0.0), 1)
+
+
+class NoApp:
+    """Takes every declaration."""
+
+    def declare_queue(self, queue: str, fields: Mapping[str, object]) -> None: ...
+
+    def consume(
+        self, call: Call, queue: str, module: str, method: str, fields: Mapping[str, object]
+    ) -> str:
+        return "app:consumer"
+
+
+def host_functions() -> dict[str, Mapping[str, HostFunction]]:
+    """Returns the host side of `queue`, with one queue in memory, and of `logger`."""
+    manager = QueueManager(SystemClock())
+    driver = MemoryDriver(SystemClock())
+    manager.add_driver("app:memory", driver)
+    manager.add_queue(
+        QueueConfig("app:tasks", "app:memory", "tasks", options={"max_length": 1_000_000})
+    )
+    driver.start()
+    manager.declare("app:tasks")
+    return {
+        "queue": QueueModule(manager, NoApp()).functions(),
+        "logger": LoggerModule(NullLog(), "info").functions(),
+    }
 
 
 class Prints:
@@ -37,18 +84,17 @@ class Prints:
         self.lines.append(text.decode())
 
 
-def program(text: str, *, memory: int = 16 * MIB, **fields: Any) -> Program:
+def program(text: str, *, id_: str = "app:f", memory: int = 16 * MIB, **fields: Any) -> Program:
     """Returns a program that may require everything."""
     source = Source("app.lua", textwrap.dedent(text).encode())
-    return Program("app:f", source, memory=memory, **{"modules": None, **fields})
+    return Program(id_, source, memory=memory, **{"modules": None, **fields})
 
 
 def natives(
     python_modules: Mapping[str, Mapping[str, Callable[..., Any]]] | None = None,
-    functions: Mapping[str, Mapping[str, HostFunction]] | None = None,
     prints: Prints | None = None,
 ) -> Natives:
-    resolver = Resolver(functions or {}, python_modules or {})
+    resolver = Resolver(host_functions(), python_modules or {})
     return Natives(resolver, resolver.invoke, prints or Prints())
 
 
@@ -114,7 +160,9 @@ def attack(code: str, seconds: float = PATIENCE) -> str:
         env={"PYTHONPATH": f"{root / 'host'}:{root}"},
         check=False,
     )
-    assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    assert done.returncode == 0, (
+        f"exit {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    )
     return done.stdout.strip()
 
 
@@ -123,8 +171,8 @@ def attack_lua(
 ) -> str:
     """Runs a hostile handler in a process of its own; returns how it ended.
 
-    "Success", "Cancelled" or the kind and message of its failure. Fails when the call outlives its
-    deadline by more than a few seconds, or when a quiet VM of the same process does not work after it.
+    "Success", "Cancelled" or the kind and message of its failure. Fails when the call outlives
+    its deadline by more than a few seconds, or when a VM after it does not work.
     """
     return attack(f"""
 {setup}

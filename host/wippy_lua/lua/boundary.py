@@ -41,6 +41,8 @@ HostFunction: TypeAlias = Callable[..., Any]
 #: What may cross besides bytes and integers; functions are made by `native` for a module.
 _PLAIN = frozenset({type(None), bool, float, FunctionType})
 
+IDLE = Call("")  #: stands for no call
+
 
 class Boundary:
     """What host functions share with their VM. Apart from it, so that no VM is part of a cycle."""
@@ -52,7 +54,7 @@ class Boundary:
         self.limit = limit
         self.headroom = limit - HEADROOM
         self.log = log
-        self.call = Call("")
+        self.call = IDLE
 
     def lift(self, size: int) -> bool:
         """Takes the memory limit off if `size` more bytes might meet it; tells whether it did."""
@@ -110,10 +112,9 @@ def native(boundary: Boundary, function: HostFunction) -> Callable[..., object]:
             size = _size(values)
         except WippyError as error:
             return _error(boundary, error)
-        except Exception as error:  # noqa: BLE001 - a fault of the host must not end the process
-            boundary.log.error(
-                "host function failed", function=function.__qualname__, exc_info=error
-            )
+        except Exception as error:  # a fault of the host must not end the process
+            name = function.__qualname__
+            boundary.log.error("host function failed", function=name, exc_info=error)  # noqa: TRY400 - a Log has only this
             return _error(boundary, WippyError(f"internal error: {error}", kind=Kind.INTERNAL))
         except BaseException as error:  # noqa: BLE001 - raised again once Lua has unwound
             call.caught(error)

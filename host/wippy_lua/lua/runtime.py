@@ -21,10 +21,8 @@ from lupa import lua54
 from wippy_lua.call import Call, End
 from wippy_lua.errors import CallError, Kind, WippyError
 from wippy_lua.log import Log
-from wippy_lua.lua.boundary import Boundary, native, tick
-from wippy_lua.lua.boundary import (
-    HostFunction as HostFunction,
-)  # its readers need not know the boundary
+from wippy_lua.lua.boundary import IDLE, Boundary, native, tick
+from wippy_lua.lua.boundary import HostFunction as HostFunction  # for who need not know the rest
 from wippy_lua.lua.program import Program
 from wippy_lua.lua.stdlib import library_source
 from wippy_lua.queue.settle import SUCCESS, Cancelled, Failure, Outcome, Success
@@ -32,6 +30,7 @@ from wippy_lua.queue.settle import SUCCESS, Cancelled, Failure, Outcome, Success
 #: VM instructions between two looks at the clock. The worst stall by single instructions on huge
 #: strings is about this count times the memory limit.
 HOOK_COUNT = 1000
+
 #: Finds a module for `require`: ("library", source, functions), ("script", source, chunk name)
 #: or ("host", function names).
 Resolver: TypeAlias = Callable[[Program, str], "Module"]
@@ -142,6 +141,8 @@ class VM:
     def _run(
         self, call: Call, entry: Any, *args: object, keep: list[bytes | None] | None = None
     ) -> Outcome:
+        if call.end is not None:  # while the VM was loaded for it
+            return self._ended(call)
         self._enter(call)
         try:
             result = entry(*args)
@@ -154,7 +155,7 @@ class VM:
                 return Failure(WippyError(f"the VM failed: {error}", kind=Kind.INTERNAL))
             result = b"killed"
         finally:
-            self._busy = False
+            self._leave(call)
         if call.foreign is not None:
             self.healthy = False
             _raise_foreign(call)
@@ -169,6 +170,12 @@ class VM:
         self.calls += 1
         self._boundary.call = call
         call.greenlet = getcurrent()
+
+    def _leave(self, call: Call) -> None:
+        # An idle VM keeps no message, and an exception's traceback no greenlet, which keeps it.
+        self._boundary.call = IDLE
+        call.greenlet = None
+        self._busy = False
 
     def _outcome(self, call: Call, result: Any, keep: list[bytes | None] | None) -> Outcome:
         # lupa unpacks one value alone.
@@ -191,6 +198,9 @@ class VM:
                     kind=Kind.INTERNAL,
                 )
             )
+        return self._ended(call)
+
+    def _ended(self, call: Call) -> Outcome:
         if call.end is End.TIMEOUT:
             return Failure(WippyError(f"{self.program.id} timed out", kind=Kind.TIMEOUT))
         return Cancelled()
@@ -250,7 +260,8 @@ def _text(value: bytes | None) -> str:
 
 def _raise_foreign(call: Call) -> NoReturn:
     foreign, call.foreign = call.foreign, None
-    assert foreign is not None
+    if foreign is None:
+        raise AssertionError("no exception came from outside")
     try:
         raise foreign
     finally:
