@@ -8,7 +8,9 @@ local sub, tostring, traceback, type, xpcall = string.sub, tostring, debug.trace
 
 local env, freeze = sandbox.env, sandbox.freeze
 local pack, unpack = codec.msgpack_encode, codec.msgpack_decode
-local arm, check, unhooked = preempt.arm, preempt.check, preempt.unhooked
+local arm, check, disarm = preempt.arm, preempt.check, preempt.disarm
+local is_killed, reset, unhooked = preempt.killed, preempt.reset, preempt.unhooked
+local json_decode = codec.json_decode
 local load = load
 
 -- How a body is written; the host's `Body` has the same values.
@@ -55,12 +57,11 @@ local function check_plain(left, value, ...)
   end
 end
 
-local function check_arguments(...)
-  local count = select("#", ...)
+local function check_arguments(count, a, b, c, ...)
   if count > MAX_ARGUMENTS then
     error("too many arguments", 0)
-  elseif count > 0 then
-    check_plain(count, ...)
+  elseif count > 3 or not (PLAIN[type(a)] and PLAIN[type(b)] and PLAIN[type(c)]) then
+    check_plain(count, a, b, c, ...)
   end
 end
 
@@ -69,7 +70,7 @@ end
 --- where running out of it cannot be survived.
 local function wrap(host_function)
   return function(...)
-    check_arguments(...)
+    check_arguments(select("#", ...), ...)
     return finish(host_function(...))
   end
 end
@@ -324,8 +325,8 @@ end
 local function report(err)
   arm()
   local ok, text, kind, retryable, own_stack, details = pcall(describe, err)
-  preempt.disarm()
-  if preempt.killed() then
+  disarm()
+  if is_killed() then
     return "killed"
   elseif not ok then
     if text == preempt.MEMORY then
@@ -337,7 +338,7 @@ local function report(err)
 end
 
 local function raised(err)
-  if preempt.killed() then
+  if is_killed() then
     return "killed"
   elseif err == preempt.MEMORY then
     return "memory"
@@ -352,11 +353,11 @@ local function has_failed(first, second)
 end
 
 local function outcome(ok, first, second)
-  preempt.disarm()
+  disarm()
   body = nil
   if not ok then
     return raised(first)
-  elseif preempt.killed() then
+  elseif is_killed() then
     return "killed"
   elseif has_failed(first, second) then
     stack = ""
@@ -369,11 +370,12 @@ local function outcome(ok, first, second)
 end
 
 -- Keeps what a handler returned in the VM: the host would hold a reference to a table.
-local function verdict(status, ...)
+local function verdict(ok, ...)
+  local status, message, kind, retryable, trace_back, details = outcome(ok, ...)
   if status == true then
     return true
   end
-  return status, ...
+  return status, message, kind, retryable, trace_back, details
 end
 
 local function result(ok, ...)
@@ -387,20 +389,11 @@ local function result(ok, ...)
   return "error", "the result cannot be passed on: " .. problem, "Invalid", false
 end
 
-local function decode(kind, bytes)
-  if kind == TEXT then
-    return bytes
-  elseif kind == JSON then
-    return codec.json_decode(bytes)
-  end
-  return codec.msgpack_decode(bytes)
-end
-
 local function start_call(lifted)
   if lifted then
     native.limit_memory()
   end
-  preempt.reset()
+  reset()
   serial = serial + 1
   stack = ""
 end
@@ -412,17 +405,20 @@ local function null_to_nil(value)
 end
 
 --- Calls the handler with one body and tells only how it ended.
-local function handle(lifted, kind, bytes)
+local function handle(lifted, kind, value)
   start_call(lifted)
-  local ok, value, problem = pcall(decode, kind, bytes)
-  if not ok then
-    return raised(value)
-  elseif problem then
-    return "undecodable", problem
+  if kind ~= TEXT then
+    local ok, problem
+    ok, value, problem = pcall(kind == JSON and json_decode or unpack, value)
+    if not ok then
+      return raised(value)
+    elseif problem then
+      return "undecodable", problem
+    end
+    body = type(value) == "table" and value or nil
   end
-  body = type(value) == "table" and value or nil
   arm()
-  return verdict(outcome(xpcall(handler, trace, value)))
+  return verdict(xpcall(handler, trace, value))
 end
 
 local function read_arguments(bytes)
@@ -486,7 +482,7 @@ end
 local function load_handler(source, chunk_name, method)
   start_call(true)
   arm()
-  return verdict(outcome(xpcall(load_and_pick, trace, source, chunk_name, method)))
+  return verdict(xpcall(load_and_pick, trace, source, chunk_name, method))
 end
 
 local function run_pending()
