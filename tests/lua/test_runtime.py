@@ -429,6 +429,8 @@ def test_a_module_that_failed_to_load_is_tried_again() -> None:
 
 
 def test_a_module_that_never_returns_is_ended_and_its_vm_replaced() -> None:
-    vm = make_vm("return function() pcall(require, 'lib') end", imports=imported("while true do end"))
+    vm = make_vm(
+        "return function() pcall(require, 'lib') end", imports=imported("while true do end")
+    )
     assert failure_of(handle(vm, seconds=0.05)).error.kind is Kind.TIMEOUT
     assert not vm.healthy
