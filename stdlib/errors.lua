@@ -171,34 +171,38 @@ function M.call_stack(err)
   return frames
 end
 
+local function facts_of(err)
+  return facts[err] or error("an error's methods are called with a colon, as in err:kind()", 3)
+end
+
 --- Returns the error's kind.
 ---@return errors.Kind
 function Error:kind()
-  return facts[self].kind
+  return facts_of(self).kind
 end
 
 --- Returns the message, without the context that `wrap` added.
 ---@return string
 function Error:message()
-  return facts[self].message
+  return facts_of(self).message
 end
 
 --- Tells whether a retry can help; nil when that is not known.
 ---@return boolean?
 function Error:retryable()
-  return facts[self].retryable
+  return facts_of(self).retryable
 end
 
 --- Returns the details, or nil when there are none.
 ---@return table?
 function Error:details()
-  return facts[self].details
+  return facts_of(self).details
 end
 
 --- Returns the traceback of the place where the error was made.
 ---@return string
 function Error:stack()
-  return facts[self].stack
+  return facts_of(self).stack
 end
 
 function metatable.__tostring(err)

@@ -66,7 +66,7 @@ class Functions:
             self._sweeper = None
 
     def handle(self, call: Call, kind: int, body: bytes) -> Outcome:
-        """Calls a function with a message's body; blocks until it ended, and raises nothing of it."""
+        """Calls a function with a message's body; blocks until it ended, raises nothing of it."""
         try:
             pool = self._pool(call.function)
             vm = pool.acquire()

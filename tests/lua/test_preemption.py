@@ -423,3 +423,19 @@ def test_a_deadline_that_passes_at_any_instruction_is_a_timeout_or_a_success() -
         outcome = make_vm(text, offers).handle(calls[-1], JSON, str(count).encode())
         ends.add("Success" if outcome == Success() else failure_of(outcome).error.message)
     assert ends == {"Success", "app:f timed out"}
+
+
+@pytest.mark.parametrize(
+    "lua",
+    [
+        "local function f() coroutine.wrap(f)() end return f",
+        "local function f() ('x'):gsub('x', f) end return f",
+        "local function f() table.sort({1, 2, 3}, f) end return f",
+        "local function f() tostring(setmetatable({}, {__tostring = f})) end return f",
+        "local function f() local c <close> = setmetatable({}, {__close = f}) end return f",
+        "local function f() for _ in pairs(setmetatable({}, {__pairs = f})) do end end return f",
+        "local function f() return setmetatable({}, {__index = f}).x end return f",
+    ],
+)
+def test_recursion_through_c_functions_is_a_stack_overflow(lua: str) -> None:
+    assert "stack overflow" in attack_lua(lua)

@@ -20,6 +20,7 @@ from tests.lua.vms import (
 from wippy_lua.call import Call, End
 from wippy_lua.errors import CallError, Kind, WippyError
 from wippy_lua.queue.settle import Cancelled, Success
+from wippy_lua.registry.entry import Source
 
 
 @pytest.mark.parametrize(
@@ -386,6 +387,7 @@ def test_errors_have_a_text_a_kind_and_a_stack() -> None:
       assert(errors.call_stack(err)[1].source == "app.lua" and errors.call_stack(err)[1].line == 3)
       assert(errors.call_stack("x") == nil and err:details() == nil and err:retryable() == nil)
       assert(not pcall(errors.new, { message = 1 }))
+      assert(select(2, pcall(err.kind)):find("called with a colon", 1, true))
       assert(not pcall(errors.new, { message = "m", kind = "Bad" }))
       assert(not pcall(errors.new, { message = "m", details = 1 }))
       assert(not pcall(errors.new, { message = "m", retryable = 1 }))
@@ -401,3 +403,34 @@ def test_a_call_that_was_ended_before_it_began_does_not_run() -> None:
     call.interrupt()
     assert vm.handle(call, JSON, b"1") == Cancelled()
     assert vm.healthy
+
+
+def imported(text: str) -> dict[str, Source]:
+    return {"lib": Source("lib.lua", text.encode())}
+
+
+def test_a_module_is_loaded_once() -> None:
+    lib = "loads = (loads or 0) + 1 return {}"
+    main = "return function() assert(require('lib') == require('lib') and loads == 1) end"
+    assert run(main, imports=imported(lib)) == Success()
+
+
+def test_a_module_that_requires_itself_is_an_error() -> None:
+    failure = failure_of(
+        run("return function() require('lib') end", imports=imported("require('lib')"))
+    )
+    assert failure.error.message == "lib.lua:1: loop of modules: 'lib' requires itself"
+
+
+def test_a_module_that_failed_to_load_is_tried_again() -> None:
+    lib = "tries = (tries or 0) + 1 if tries == 1 then error('first') end return tries"
+    main = "return function() assert(not pcall(require, 'lib')) assert(require('lib') == 2) end"
+    assert run(main, imports=imported(lib)) == Success()
+
+
+def test_a_module_that_never_returns_is_ended_and_its_vm_replaced() -> None:
+    vm = make_vm(
+        "return function() pcall(require, 'lib') end", imports=imported("while true do end")
+    )
+    assert failure_of(handle(vm, seconds=0.05)).error.kind is Kind.TIMEOUT
+    assert not vm.healthy

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
@@ -59,7 +59,7 @@ def _deny(_object: object, _name: object, _value: object = None) -> None:
 
 @cache
 def _chunks() -> Mapping[bytes, bytes]:
-    """Compiles our own chunks by name, once for the process: loading them again is 5 times faster."""
+    """Compiles our own chunks by name, once for the process: loading them is 5 times faster."""
     compiler = lua54.LuaRuntime(encoding=None)
     dump = compiler.eval(b"function(f) return string.dump(f) end")
     folder = Path(__file__).parent
@@ -113,7 +113,7 @@ class VM:
             raise _call_error(outcome, program.id)
 
     def handle(self, call: Call, kind: int, body: bytes) -> Outcome:
-        """Calls the handler with a body; `kind` says how it is written (0 text, 1 JSON, 2 MessagePack)."""
+        """Calls the handler with a body; `kind`: 0 text, 1 JSON, 2 MessagePack."""
         return self._run(call, self._handle, self._boundary.lift(len(body)), kind, body)
 
     def run(self, call: Call, arguments: Sequence[str]) -> object:
@@ -129,7 +129,7 @@ class VM:
         return None if result[0] is None else msgspec.msgpack.decode(result[0])
 
     def call(self, call: Call, arguments: bytes) -> bytes | None:
-        """Calls the handler with packed arguments; returns its packed result or raises CallError."""
+        """Calls the handler with packed arguments; returns a packed result or raises CallError."""
         result: list[bytes | None] = []
         outcome = self._run(
             call, self._call, self._boundary.lift(len(arguments)), arguments, keep=result
