@@ -112,14 +112,21 @@ function M.publish(id, data, headers, options)
   if not body then
     return nil, kind
   end
+  local message_id, err
   if headers == nil and options == nil then
-    return host.publish(id, body, kind)
+    message_id, err = host.publish(id, body, kind)
+  else
+    local packed_headers, packed_options
+    packed_headers, packed_options, err = pack_both(headers, options)
+    if err then
+      return nil, err
+    end
+    message_id, err = host.publish(id, body, kind, packed_headers, packed_options)
   end
-  local packed_headers, packed_options, err = pack_both(headers, options)
-  if err then
+  if not message_id then
     return nil, err
   end
-  return host.publish(id, body, kind, packed_headers, packed_options)
+  return true, nil, message_id
 end
 
 --- Publishes a list of messages with the same headers and options, in one go where the driver can.
@@ -156,9 +163,13 @@ function M.publish_many(id, list, headers, options)
   if err then
     return nil, err
   end
-  local ok, problem, ids =
+  local ids
+  ids, err =
     host.publish_many(id, pack(bodies), table.concat(body_kinds), packed_headers, packed_options)
-  return ok, problem, ids and unpack(ids)
+  if not ids then
+    return nil, err
+  end
+  return true, nil, unpack(ids)
 end
 
 ---@class queue.Info
@@ -383,7 +394,12 @@ local function consume(id, module, name, config)
       return nil, err
     end
   end
-  return host.consume(id, module, name, packed)
+  local consumer_id
+  consumer_id, err = host.consume(id, module, name, packed)
+  if not consumer_id then
+    return nil, err
+  end
+  return true, nil, consumer_id
 end
 
 --- Starts a consumer, as an entry of kind `queue.consumer` does.

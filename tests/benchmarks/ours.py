@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -44,12 +45,14 @@ end
 """
 
 
-def run(work: Workload) -> None:
-    """Publishes and handles all messages once."""
+def run(work: Workload) -> float:
+    """Publishes and handles all messages once; returns the seconds that took, setup excluded."""
     with TemporaryDirectory() as folder:
         Path(folder, "_index.yaml").write_text(INDEX.format(concurrency=work.concurrency))
         Path(folder, "publisher.lua").write_text(PUBLISHER)
         with Host(folder) as host:
+            begin = time.perf_counter()
             host.call("bench:publisher", work.count, work.items)
             while host.info("bench:work").message_count:
                 gevent.sleep(0)
+            return time.perf_counter() - begin

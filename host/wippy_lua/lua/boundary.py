@@ -108,8 +108,11 @@ def native(boundary: Boundary, function: HostFunction) -> Callable[..., object]:
         call.waiting = True
         try:
             result = function(call, *args)
-            values = result if type(result) is tuple else (result,)
-            size = _size(values)
+            if type(result) is bytes:
+                values, size = (result,), len(result)
+            else:
+                values = result if type(result) is tuple else (result,)
+                size = _size(values)
         except WippyError as error:
             return _error(boundary, error)
         except Exception as error:  # a fault of the host must not end the process

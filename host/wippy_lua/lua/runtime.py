@@ -143,7 +143,12 @@ class VM:
     ) -> Outcome:
         if call.end is not None:  # while the VM was loaded for it
             return self._ended(call)
-        self._enter(call)
+        if self._busy:
+            raise AssertionError(f"a VM of {self.program.id} was entered twice")
+        self._busy = True
+        self.calls += 1
+        self._boundary.call = call
+        call.greenlet = getcurrent()
         try:
             result = entry(*args)
         except lua54.LuaMemoryError:
@@ -155,27 +160,16 @@ class VM:
                 return Failure(WippyError(f"the VM failed: {error}", kind=Kind.INTERNAL))
             result = b"killed"
         finally:
-            self._leave(call)
+            # An idle VM keeps no message, and an exception's traceback no greenlet, which keeps it.
+            self._boundary.call = IDLE
+            call.greenlet = None
+            self._busy = False
         if call.foreign is not None:
             self.healthy = False
             _raise_foreign(call)
         if result is True:
             return SUCCESS
         return self._outcome(call, result, keep)
-
-    def _enter(self, call: Call) -> None:
-        if self._busy:
-            raise AssertionError(f"a VM of {self.program.id} was entered twice")
-        self._busy = True
-        self.calls += 1
-        self._boundary.call = call
-        call.greenlet = getcurrent()
-
-    def _leave(self, call: Call) -> None:
-        # An idle VM keeps no message, and an exception's traceback no greenlet, which keeps it.
-        self._boundary.call = IDLE
-        call.greenlet = None
-        self._busy = False
 
     def _outcome(self, call: Call, result: Any, keep: list[bytes | None] | None) -> Outcome:
         # lupa unpacks one value alone.

@@ -80,15 +80,15 @@ class QueueModule:
         kind: int,
         headers: bytes | None = None,
         options: bytes | None = None,
-    ) -> tuple[bool, None, bytes]:
-        """Publishes one encoded body; returns true, nil and the message's ID."""
+    ) -> bytes:
+        """Publishes one encoded body; returns the message's ID."""
         if call.loading:
             raise _loading("publish")
         name = _text(queue)
         wanted = DEFAULT_OPTIONS if options is None else _options(options)
         message = self._message(body, kind, headers, wanted)
         self._manager.publish(name, (message,), wanted)
-        return True, None, message.id.encode()
+        return message.id.encode()
 
     def publish_many(
         self,
@@ -98,8 +98,8 @@ class QueueModule:
         kinds: bytes,
         headers: bytes | None = None,
         options: bytes | None = None,
-    ) -> tuple[bool, None, bytes]:
-        """Publishes a packed list of encoded bodies; returns true, nil and the packed IDs.
+    ) -> bytes:
+        """Publishes a packed list of encoded bodies; returns their packed IDs.
 
         Indexes in the error's details count from 1, as Lua's lists do.
         """
@@ -124,7 +124,7 @@ class QueueModule:
                 retryable=error.retryable,
                 details={**(error.details or {}), "failed": failed},
             ) from error
-        return True, None, _encode([message.id for message in messages])
+        return _encode([message.id for message in messages])
 
     def info(self, _call: Call, queue: bytes) -> bytes:
         """Returns a queue's counts, packed."""
@@ -141,14 +141,14 @@ class QueueModule:
 
     def consume(
         self, call: Call, queue: bytes, module: bytes, method: bytes, fields: bytes | None = None
-    ) -> tuple[bool, None, bytes]:
-        """Starts a consumer from Lua; returns true, nil and its ID."""
+    ) -> bytes:
+        """Starts a consumer from Lua; returns its ID."""
         if call.loading:
             raise _loading("consume")
         consumer = self._app.consume(
             call, _text(queue), _text(module), _text(method), _fields(fields)
         )
-        return True, None, consumer.encode()
+        return consumer.encode()
 
     def has_message(self, call: Call) -> bool:
         """Tells whether the call handles a message."""
