@@ -53,7 +53,6 @@ class Call:
     def __init__(
         self,
         function: str,
-        *,
         deadline: float = inf,
         delivery: Delivery | None = None,
         consumer: str = "",

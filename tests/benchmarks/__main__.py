@@ -6,7 +6,7 @@ import argparse
 import json
 import platform
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tests.benchmarks import floor, ours
 from tests.benchmarks.workload import Workload
@@ -24,16 +24,24 @@ def measure(messages: int, runs: int) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for size, (items, share) in SIZES.items():
         work = Workload(max(1, int(messages * share)), items)
-        pairs = [(rate(floor.run, work), rate(ours.run, work)) for _ in range(runs)]
-        rows.append(
-            {
-                "case": f"memory, {size} table",
-                "floor": round(statistics.median(pair[0] for pair in pairs)),
-                "ours": round(statistics.median(pair[1] for pair in pairs)),
-                "ratio": round(statistics.median(pair[1] / pair[0] for pair in pairs), 3),
-            }
-        )
+        rounds = [
+            tuple(rate(run, work) for run in (floor.plain, floor.tight, ours.run))
+            for _ in range(runs)
+        ]
+        rows.append(_row(f"memory, {size} table", rounds))
     return rows
+
+
+def _row(case: str, rounds: Sequence[tuple[float, ...]]) -> dict[str, object]:
+    plain, tight, ours_ = (round(statistics.median(rates)) for rates in zip(*rounds, strict=True))
+    return {
+        "case": case,
+        "floor": plain,
+        "tight": tight,
+        "ours": ours_,
+        "of_floor": round(statistics.median(each[2] / each[0] for each in rounds), 2),
+        "of_tight": round(statistics.median(each[2] / each[1] for each in rounds), 2),
+    }
 
 
 def main() -> None:
@@ -47,9 +55,11 @@ def main() -> None:
     if arguments.json:
         print(json.dumps({"python": platform.python_version(), "rows": rows}))
         return
-    print(f"{'case':<24}{'floor/s':>12}{'ours/s':>12}{'ratio':>8}")
+    print("messages per second; medians of", arguments.runs, "interleaved runs")
+    print(f"{'case':<20}{'floor':>10}{'tight':>10}{'ours':>10}{'of floor':>10}{'of tight':>10}")
     for row in rows:
-        print(f"{row['case']:<24}{row['floor']:>12}{row['ours']:>12}{row['ratio']:>8}")
+        case, *figures = row.values()
+        print(f"{case:<20}" + "".join(f"{figure:>10}" for figure in figures))
 
 
 if __name__ == "__main__":

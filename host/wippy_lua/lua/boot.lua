@@ -349,7 +349,10 @@ end
 -- A handler failed when it raised, when its first result is nil or false and the second is not,
 -- when the second is an error object, and when it returned just false.
 local function has_failed(first, second)
-  return vm.facts(second) or (not first and second) or first == false
+  if second ~= nil then
+    return vm.facts(second) or (not first and second)
+  end
+  return first == false
 end
 
 local function outcome(ok, first, second)

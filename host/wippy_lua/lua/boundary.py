@@ -108,17 +108,10 @@ def native(boundary: Boundary, function: HostFunction) -> Callable[..., object]:
         call.waiting = True
         try:
             result = function(call, *args)
-            if type(result) is bytes:
-                values, size = (result,), len(result)
-            else:
-                values = result if type(result) is tuple else (result,)
-                size = _size(values)
         except WippyError as error:
             return _error(boundary, error)
-        except Exception as error:  # a fault of the host must not end the process
-            name = function.__qualname__
-            boundary.log.error("host function failed", function=name, exc_info=error)  # noqa: TRY400 - a Log has only this
-            return _error(boundary, WippyError(f"internal error: {error}", kind=Kind.INTERNAL))
+        except Exception as error:  # noqa: BLE001 - a fault of the host must not end the process
+            return _fault(boundary, function, error)
         except BaseException as error:  # noqa: BLE001 - raised again once Lua has unwound
             call.caught(error)
             return KILLED
@@ -126,9 +119,9 @@ def native(boundary: Boundary, function: HostFunction) -> Callable[..., object]:
             call.waiting = False
         if call.end is not None:
             return KILLED
-        if result is None:
-            return True
-        return (OK_LIFTED if boundary.lift(size) else True, *values)
+        if type(result) is bytes:  # what most host functions return
+            return OK_LIFTED if boundary.lift(len(result)) else True, result
+        return _answer(boundary, function, result)
 
     return call_host
 
@@ -146,6 +139,23 @@ def _size(values: Iterable[object]) -> int:
         elif kind not in _PLAIN:
             raise TypeError(f"a {kind.__name__} cannot be passed to Lua")
     return size
+
+
+def _answer(boundary: Boundary, function: HostFunction, result: object) -> object:
+    if result is None:
+        return True
+    values = result if type(result) is tuple else (result,)
+    try:
+        lifted = boundary.lift(_size(values))
+    except TypeError as error:
+        return _fault(boundary, function, error)
+    return (OK_LIFTED if lifted else True, *values)
+
+
+def _fault(boundary: Boundary, function: HostFunction, error: Exception) -> tuple[object, ...]:
+    """Answers for a host function that failed in a way that nobody foresaw."""
+    boundary.log.error("host function failed", function=function.__qualname__, exc_info=error)
+    return _error(boundary, WippyError(f"internal error: {error}", kind=Kind.INTERNAL))
 
 
 def _error(boundary: Boundary, error: WippyError) -> tuple[object, ...]:

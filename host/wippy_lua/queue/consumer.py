@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Iterable
 from math import inf
+from time import monotonic
 
 import gevent
 from gevent.queue import SimpleQueue
@@ -66,6 +66,7 @@ class Consumer:
         self._log = log.bind(
             logger="consumer", consumer=config.id, queue=config.queue, function=config.func
         )
+        self._timeout = inf if config.timeout is None else config.timeout
         self._settler: Settler = self._settle_early  # bound once: each call is given it
         self._buffer: SimpleQueue[Delivery | None] = SimpleQueue()
         self._workers: list[gevent.Greenlet[..., None]] = []
@@ -149,14 +150,8 @@ class Consumer:
 
     def _call(self, delivery: Delivery) -> Outcome:
         config, message = self.config, delivery.message
-        call = Call(
-            config.func,
-            deadline=inf if config.timeout is None else time.monotonic() + config.timeout,
-            delivery=delivery,
-            consumer=config.id,
-            queue=config.queue,
-            settler=self._settler,
-        )
+        deadline = monotonic() + self._timeout
+        call = Call(config.func, deadline, delivery, config.id, config.queue, self._settler)
         self._calls.add(call)
         try:
             outcome = self._handle(call, body_kind(message.content_type), message.body)
