@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import gevent
+
 from wippy_lua.clock import Clock
 from wippy_lua.errors import Kind, PublishError, QueueFull, QueueNotFound, WippyError
 from wippy_lua.log import Log
@@ -35,6 +37,7 @@ from wippy_lua.registry.entry import Entry
 from wippy_lua.registry.kinds import AmqpDriverSpec
 
 MOVE_TIMEOUT: Final = 10.0  #: seconds that storing a dead letter may take
+REBIRTH_PAUSE: Final = 0.5  #: seconds before a queue that was deleted is declared again
 FLUSH_SECONDS: Final = 2.0  #: how long a stop waits for copies of released messages
 
 
@@ -144,6 +147,7 @@ class AmqpDriver:
 
     def attach(self, queue: str, credit: int, deliveries: Sink) -> Attachment:
         target = self._find(queue)
+        self._link.wait(self._settings.connection_timeout)  # It may be coming back just now.
         connection = self._link.connection
         subscription = Subscription(
             target, credit, deliveries, self._new_intake, self._subscriptions.remove, self._log
@@ -236,6 +240,8 @@ class AmqpDriver:
         if missing:
             target = self._find(queue)
             self._log.warning("queue was deleted at the broker", queue=queue)
+            # One that is back too soon keeps the broker from telling its consumers: they went deaf.
+            gevent.sleep(min(REBIRTH_PAUSE, deadline.left))
             target.declare(queue)
             target.target(delay)
             again = self._publisher.store([parcels[i] for i in missing], deadline, timeout)

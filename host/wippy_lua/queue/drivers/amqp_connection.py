@@ -20,12 +20,11 @@ from gevent.queue import Empty, SimpleQueue
 from wippy_lua.errors import Kind, WippyError
 from wippy_lua.queue.drivers import amqp_wire as wire
 from wippy_lua.queue.drivers.amqp_settings import Settings
-from wippy_lua.queue.drivers.amqp_wire import Properties
+from wippy_lua.queue.drivers.amqp_wire import MAX_FRAME, Properties
 
 READ_SIZE: Final = 65536  #: bytes of one read; the other greenlets get a turn after each
 HIGH_WATER: Final = 4 * 1024 * 1024  #: bytes that wait for the socket before publishers wait, too
 CLOSE_SECONDS: Final = 1.0  #: how long a close waits for the broker's answer
-MAX_FRAME: Final = 131_072
 REPLY_SUCCESS: Final = 200
 CAPABILITIES: Final = (
     "authentication_failure_close",

@@ -8,7 +8,7 @@ the number of its attempts, and acked when the broker has confirmed the copy.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import gevent
 from gevent.event import Event
@@ -19,7 +19,7 @@ from wippy_lua.errors import WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.driver import Sink
 from wippy_lua.queue.drivers import amqp_wire as wire
-from wippy_lua.queue.drivers.amqp_connection import Channel, Connection
+from wippy_lua.queue.drivers.amqp_connection import Channel, Connection, Source
 from wippy_lua.queue.drivers.amqp_message import (
     attempt_of,
     copy_properties,
@@ -38,6 +38,22 @@ RESUME_SECONDS: Final = 1.0  #: before a consumer that the broker has cancelled 
 Move = Callable[[str, Message], None]
 
 
+class Wakeable(Protocol):
+    """A connection, as far as acks need it."""
+
+    def send_later(self, source: Source) -> None: ...
+
+
+class Numbered(Protocol):
+    """A channel, as far as acks need it."""
+
+    @property
+    def connection(self) -> Wakeable: ...
+
+    @property
+    def number(self) -> int: ...
+
+
 class Settlements:
     """How the deliveries of one channel were settled, told in as few frames as is right.
 
@@ -45,7 +61,7 @@ class Settlements:
     settled, and its own tag must be one that was not acked before: that closes the channel.
     """
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Numbered) -> None:
         self._channel = channel
         self._fresh: list[int] = []
         self._returned: list[int] = []

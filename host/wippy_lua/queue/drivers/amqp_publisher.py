@@ -20,10 +20,10 @@ from gevent.lock import Semaphore
 from wippy_lua.errors import Kind, WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.drivers import amqp_wire as wire
-from wippy_lua.queue.drivers.amqp_connection import MAX_FRAME, BrokerError, Connection
+from wippy_lua.queue.drivers.amqp_connection import BrokerError, Connection
 from wippy_lua.queue.drivers.amqp_link import Link
 from wippy_lua.queue.drivers.amqp_settings import Settings
-from wippy_lua.queue.drivers.amqp_wire import Properties
+from wippy_lua.queue.drivers.amqp_wire import MAX_FRAME, Properties
 
 REFUSED_PAUSE: Final = 0.05  #: seconds before a refused message is tried again
 PRECONDITION_FAILED: Final = 406
@@ -37,6 +37,9 @@ class Fate(Enum):
     UNROUTABLE = auto()  #: there is no such queue
     LOST = auto()  #: the connection went before the confirm came
     INVALID = auto()  #: the broker closes the channel over it
+
+
+WORTH_RETRYING: Final = (Fate.REFUSED, Fate.LOST)
 
 
 class Sender(Protocol):
@@ -197,19 +200,20 @@ class Publisher:
         """Sends messages and waits for their confirms; returns the errors of those not stored."""
         failed: dict[int, WippyError] = {}
         waiting = list(range(len(parcels)))
-        while waiting:
+        while True:
             batch = Batch(len(waiting))
             self._send(parcels, waiting, batch, deadline)
             batch.done.wait(deadline.left)
-            again = [i for slot, i in enumerate(waiting) if self._is_worth_retrying(batch, slot)]
             for slot, index in enumerate(waiting):
+                failed.pop(index, None)
                 error = _error(batch, slot, parcels[index], timeout)
-                if error is not None and (index not in again or not deadline.left):
+                if error is not None:
                     failed[index] = error
-            waiting = again if deadline.left else []
-            if Fate.REFUSED in batch.fates and waiting:
+            waiting = [i for slot, i in enumerate(waiting) if batch.fates[slot] in WORTH_RETRYING]
+            if waiting and Fate.REFUSED in batch.fates:
                 gevent.sleep(min(REFUSED_PAUSE, deadline.left))
-        return failed
+            if not waiting or not deadline.left or not self._link.is_running:
+                return failed
 
     def send(self, parcel: Parcel, sender: Sender) -> None:
         """Sends one message as soon as there is a connection; raises WippyError when stopped."""
@@ -234,9 +238,6 @@ class Publisher:
                     batch.settle(left, fate, error)
                 return
             channel.send(parcels[index], batch, slot)
-
-    def _is_worth_retrying(self, batch: Batch, slot: int) -> bool:
-        return self._link.is_running and batch.fates[slot] in (Fate.REFUSED, Fate.LOST)
 
     def _prepare(self, connection: Connection) -> None:
         self._channel = ConfirmChannel(connection)

@@ -22,6 +22,7 @@ HEADER: Final = 2
 BODY: Final = 3
 HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 FRAME_OVERHEAD: Final = 8  #: bytes around the payload of a frame
+MAX_FRAME: Final = 131_072  #: bytes of the largest frame that we ask for, as RabbitMQ does
 MAX_SHORT: Final = 255  #: bytes of a short string: names, and most properties
 
 _FRAME = Struct(">BHI")
@@ -191,6 +192,8 @@ class FrameReader:
         while position + FRAME_OVERHEAD <= end:
             kind, channel, size = unpack(data, position)
             after = position + 7 + size
+            if size > MAX_FRAME:
+                raise ProtocolError(f"a frame of {size} bytes")
             if after >= end:
                 break
             if data[after] != 0xCE:
