@@ -42,8 +42,7 @@ class Proxy:
 
     @property
     def port(self) -> int:
-        port: int = self._server.server_port
-        return port
+        return int(self._server.server_port or 0)
 
     def cut(self) -> None:
         """Ends all connections."""

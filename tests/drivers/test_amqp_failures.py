@@ -20,6 +20,7 @@ from gevent import ssl
 
 from tests.drivers.proxy import Proxy
 from tests.drivers.rabbitmq import RabbitMQ
+from tests.host.apps import make_host
 from wippy_lua.clock import SystemClock
 from wippy_lua.errors import Kind, QueueNotFound, WippyError
 from wippy_lua.log import NullLog
@@ -142,12 +143,14 @@ def test_a_connection_that_is_half_open_is_given_up(behind_proxy: AmqpDriver, pr
     with pytest.raises(WippyError) as caught:
         queue.publish(b"m", timeout=0.3)
     assert caught.value.kind is Kind.TIMEOUT
-    assert eventually(lambda: behind_proxy._link._connection is not None, PATIENCE)
-    behind_proxy._link.connection.ended.wait(10)
+    assert behind_proxy._link.connection.ended.wait(10)
     assert time.monotonic() - begin < 3 * 1 + 2
     proxy.thaw()
     queue.publish(b"after")
-    assert b"after" in {inbox.receive().message.body for _ in range(1)} | {b"m"}
+    bodies = {inbox.receive().message.body}
+    if b"after" not in bodies:  # What was not confirmed in time may have been stored.
+        bodies.add(inbox.receive().message.body)
+    assert b"after" in bodies
 
 
 def test_a_publisher_without_a_connection_fails_in_time(
@@ -180,7 +183,7 @@ def test_what_was_in_flight_on_a_lost_connection_comes_back_with_its_attempt_cou
     late.ack()  # Its tag died with its channel, and means another delivery now.
     late.release(0.0, charged=True)
     assert again.attempt == 2
-    assert queue.shows(ready=0)
+    assert queue.shows(ready=0, in_flight=1)
     again.release(0.0, charged=True)
     assert inbox.receive().attempt == 3
 
@@ -424,6 +427,55 @@ def test_a_message_over_the_brokers_limit_fails_alone(rabbitmq: RabbitMQ) -> Non
     finally:
         rabbitmq.control("eval", "application:set_env(rabbit, max_message_size, 134217728).")
         driver.stop()
+
+
+# A whole app
+
+
+RETRYING = """
+- {{name: rabbitmq, kind: queue.driver.amqp, url: "{url}"}}
+- name: work
+  kind: queue.queue
+  driver: rabbitmq
+  queue_name: {name}
+  dead_letter: {{queue: dead, max_attempts: 3}}
+- {{name: dead, kind: queue.queue, driver: rabbitmq, queue_name: {name}.dead}}
+- name: consumer
+  kind: queue.consumer
+  queue: work
+  func: handler
+  retry: {{initial_delay: 50ms}}
+  lifecycle: {{auto_start: true}}
+- name: handler
+  kind: function.lua
+  source: file://handler.lua
+  modules: [queue]
+"""
+
+
+def test_a_failing_handler_retries_with_delays_and_then_dead_letters(
+    driver: AmqpDriver, rabbitmq: RabbitMQ, tmp_path: Path
+) -> None:
+    name = f"q{uuid4().hex}"
+    handler = """
+    local queue = require("queue")
+    return function(body)
+      error("attempt " .. queue.message():attempt() .. " of " .. body.id)
+    end
+    """
+    host = make_host(tmp_path, RETRYING.format(url=rabbitmq.url, name=name), handler=handler)
+    with host:
+        begin = time.monotonic()
+        host.publish("app:work", {"id": 7}, {"ratio": 0.5})
+        dead = declare(driver, f"{name}.dead")
+        delivery = dead.attach().receive()
+        assert time.monotonic() - begin > 0.2  # Two backoffs, each rounded up to a step.
+        assert not host.info("app:work").message_count
+    headers = delivery.message.headers
+    assert delivery.message.body == b'{"id":7}'
+    assert (headers["ratio"], headers["x_attempts"], delivery.attempt) == (0.5, 3, 1)
+    assert "attempt 3 of 7" in str(headers["x_error"])
+    assert headers["x_original_queue"] == "app:work"
 
 
 # Processes that end

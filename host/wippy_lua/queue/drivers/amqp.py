@@ -64,7 +64,7 @@ class AmqpDriver:
         self._copier = Copier(self._publisher, log)
         self._queues: dict[str, AmqpQueue] = {}
         self._by_name: dict[str, AmqpQueue] = {}
-        self._subscriptions: list[Subscription] = []
+        self._subscriptions: set[Subscription] = set()
         self._taken: dict[str, Intake] = {}
 
     # Its life
@@ -150,9 +150,9 @@ class AmqpDriver:
         self._link.wait(self._settings.connection_timeout)  # It may be coming back just now.
         connection = self._link.connection
         subscription = Subscription(
-            target, credit, deliveries, self._new_intake, self._subscriptions.remove, self._log
+            target, credit, deliveries, self._new_intake, self._subscriptions.discard, self._log
         )
-        self._subscriptions.append(subscription)
+        self._subscriptions.add(subscription)
         try:
             subscription.open(connection)
         except BaseException:
@@ -164,7 +164,14 @@ class AmqpDriver:
         target = self._find(queue)
         ready, consumers = self._broker.count(target.name)
         delayed = sum(self._broker.count(step)[0] for step in target.steps())
-        return QueueInfo(ready=ready, delayed=delayed, consumer_count=consumers, approximate=True)
+        return QueueInfo(
+            ready=ready,
+            message_count=ready + target.in_flight + delayed,
+            in_flight=target.in_flight,
+            delayed=delayed,
+            consumer_count=consumers,
+            approximate=True,
+        )
 
     def peek(self, queue: str, limit: int) -> list[Message]:  # noqa: ARG002 - it is refused
         self._find(queue)
@@ -179,7 +186,8 @@ class AmqpDriver:
         intake = self._taken.get(target.name)
         if intake is None or not intake.is_open:
             intake = self._taken[target.name] = self._new_intake(target)
-            intake.use(self._link.connection.channel())
+            lost = intake.lost
+            intake.use(self._link.connection.channel(on_closed=lambda _: lost()))
         taken: list[Delivery] = []
         while len(taken) < limit:
             delivery = intake.get()

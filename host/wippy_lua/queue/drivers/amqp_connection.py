@@ -1,4 +1,4 @@
-"""One AMQP connection on gevent: a reader, a writer, and channels with blocking calls.
+"""One AMQP connection on gevent: its reader, its writer, and the way from one end to the other.
 
 The writer sends what has gathered by the time it gets its turn, so everything that greenlets say
 in one round of the hub travels in one packet. Nothing here reconnects: a connection that ended
@@ -9,23 +9,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import chain
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import gevent
 from gevent import socket, ssl
-from gevent.event import AsyncResult, Event
-from gevent.lock import Semaphore
+from gevent.event import Event
 from gevent.queue import Empty, SimpleQueue
 
-from wippy_lua.errors import Kind, WippyError
+from wippy_lua.errors import WippyError
 from wippy_lua.queue.drivers import amqp_wire as wire
+from wippy_lua.queue.drivers.amqp_channel import (
+    REPLY_SUCCESS,
+    BrokerError,
+    Channel,
+    OnClosed,
+    OnEvent,
+    Source,
+    unavailable,
+)
 from wippy_lua.queue.drivers.amqp_settings import Settings
-from wippy_lua.queue.drivers.amqp_wire import MAX_FRAME, Properties
+from wippy_lua.queue.drivers.amqp_wire import MAX_FRAME
 
 READ_SIZE: Final = 65536  #: bytes of one read; the other greenlets get a turn after each
 HIGH_WATER: Final = 4 * 1024 * 1024  #: bytes that wait for the socket before publishers wait, too
 CLOSE_SECONDS: Final = 1.0  #: how long a close waits for the broker's answer
-REPLY_SUCCESS: Final = 200
 CAPABILITIES: Final = (
     "authentication_failure_close",
     "basic.nack",
@@ -33,171 +40,6 @@ CAPABILITIES: Final = (
     "consumer_cancel_notify",
     "publisher_confirms",
 )
-#: What the broker's codes mean here; anything else is INTERNAL.
-_KINDS: Final = {
-    311: Kind.INVALID,  # content too large
-    320: Kind.UNAVAILABLE,  # closed by an operator, or the broker stops
-    402: Kind.INVALID,
-    403: Kind.PERMISSION_DENIED,
-    404: Kind.NOT_FOUND,
-    405: Kind.CONFLICT,  # somebody has the queue for himself
-    406: Kind.CONFLICT,
-    501: Kind.INVALID,
-    530: Kind.PERMISSION_DENIED,  # no such vhost, or not for this user
-    541: Kind.UNAVAILABLE,  # an internal error of the broker: a queue without a leader, for one
-}
-
-
-class BrokerError(WippyError):
-    """The broker closed a channel or the connection; `code` is AMQP's."""
-
-    def __init__(self, code: int, text: str) -> None:
-        kind = _KINDS.get(code, Kind.INTERNAL)
-        super().__init__(
-            f"RabbitMQ says: {text}",
-            kind=kind,
-            retryable=kind is Kind.UNAVAILABLE,
-            details={"reply_code": code},
-        )
-        self.code = code
-        self.text = text
-
-
-class Source(Protocol):
-    """Something that has bytes to send when the writer asks."""
-
-    def drain(self) -> bytes: ...
-
-
-Content = tuple[str, dict[str, Any], Properties, bytes]
-
-
-class Channel:
-    """One channel: calls that wait for their reply, and events that come by themselves.
-
-    `on_event` runs in the reader and must not block. It is given the method, its fields and, for a
-    delivery or a return, properties and body.
-    """
-
-    def __init__(
-        self,
-        connection: Connection,
-        number: int,
-        on_event: Callable[[str, dict[str, Any], Properties | None, bytes], None],
-        on_closed: Callable[[WippyError], None],
-    ) -> None:
-        self.connection = connection
-        self.number = number
-        self.error: WippyError | None = None
-        self._on_event = on_event
-        self._on_closed = on_closed
-        self._turn = Semaphore()
-        self._reply: AsyncResult[Content] | None = None
-        self._closing = False
-        self._content: tuple[str, dict[str, Any]] | None = None
-        self._properties: Properties | None = None
-        self._missing = 0
-        self._parts: list[bytes] = []
-
-    @property
-    def is_open(self) -> bool:
-        return self.error is None and not self._closing
-
-    def call(self, name: str, **fields: Any) -> Content:
-        """Sends a method and returns its reply; raises WippyError."""
-        with self._turn:
-            self.check()
-            reply = self._reply = AsyncResult()
-            self.connection.send(wire.method(self.number, name, **fields))
-            timeout = self.connection.settings.connection_timeout
-            try:
-                reply.wait(timeout=timeout)
-            finally:
-                self._reply = None
-                if not reply.ready():
-                    # A late answer would be taken for that of the next call.
-                    self.close()
-            if not reply.ready():
-                raise _unavailable(f"RabbitMQ did not answer {name} within {timeout:g}s")
-            answer = reply.get()
-            if answer is None:
-                raise AssertionError("a reply is never empty")
-            return answer
-
-    def check(self) -> None:
-        """Raises why the channel cannot be used, if it cannot."""
-        if self.error is not None:
-            raise self.error
-        if self._closing:
-            raise _unavailable("the channel is closed")
-
-    def close(self) -> None:
-        """Closes once all that was said before has been sent; waits for nothing."""
-        if self.is_open:
-            self._closing = True
-            self.connection.send(
-                wire.method(self.number, "channel.close", reply_code=REPLY_SUCCESS)
-            )
-
-    def fail(self, error: WippyError) -> None:
-        """Ends the channel and everybody's waiting."""
-        if self.error is not None:
-            return
-        self.error = error
-        if self._reply is not None:
-            self._reply.set_exception(error)
-        if not self._closing:
-            self._on_closed(error)
-
-    def receive(self, kind: int, payload: bytes) -> None:
-        """Takes one frame, in the reader."""
-        if kind == wire.METHOD:
-            name, fields = wire.decode_method(payload)
-            if name in wire.WITH_CONTENT:
-                self._content = (name, fields)
-            else:
-                self._handle(name, fields)
-        elif kind == wire.HEADER:
-            self._missing, self._properties = wire.decode_content_header(payload)
-            self._parts = []
-            if not self._missing:
-                self._complete(b"")
-        elif kind == wire.BODY:
-            self._missing -= len(payload)
-            self._parts.append(payload)
-            if self._missing <= 0:
-                parts = self._parts
-                self._complete(parts[0] if len(parts) == 1 else b"".join(parts))
-
-    def _complete(self, body: bytes) -> None:
-        if self._content is None or self._properties is None:
-            raise wire.ProtocolError("content without a method")
-        (name, fields), properties = self._content, self._properties
-        self._content = None
-        if name == "basic.get-ok":
-            self._answer(name, fields, properties, body)
-        else:
-            self._on_event(name, fields, properties, body)
-
-    def _handle(self, name: str, fields: dict[str, Any]) -> None:
-        if name == "channel.close":
-            self.connection.send(wire.method(self.number, "channel.close-ok"))
-            self.connection.forget(self)
-            self.fail(BrokerError(fields["reply_code"], fields["reply_text"]))
-        elif name == "channel.close-ok":
-            self.connection.forget(self)
-        elif name == "channel.flow":
-            self.connection.send(wire.method(self.number, "channel.flow-ok", **fields))
-        elif name in ("basic.ack", "basic.nack", "basic.cancel"):
-            self._on_event(name, fields, None, b"")
-        else:
-            self._answer(name, fields, Properties(), b"")
-
-    def _answer(
-        self, name: str, fields: dict[str, Any], properties: Properties, body: bytes
-    ) -> None:
-        if self._reply is not None:
-            self._reply.set((name, fields, properties, body))
 
 
 class Connection:
@@ -239,16 +81,18 @@ class Connection:
     def open(self) -> None:
         """Connects and shakes hands; raises WippyError."""
         address, timeout = self.settings.address, self.settings.connection_timeout
+        late = unavailable(f"RabbitMQ at {address} did not answer within {timeout:g}s")
         try:
-            with gevent.Timeout(timeout):
+            with gevent.Timeout(timeout, late):
                 self._connect()
                 self._shake_hands()
-        except gevent.Timeout:
-            self.fail(_unavailable(f"RabbitMQ at {address} did not answer within {timeout:g}s"))
         except OSError as error:
-            self.fail(_unavailable(f"no connection to RabbitMQ at {address}: {error}"))
+            self.fail(unavailable(f"no connection to RabbitMQ at {address}: {error}"))
         except WippyError as error:
             self.fail(error)
+        except BaseException:
+            self.fail(unavailable("connecting was given up"))
+            raise
         if self.error is not None:
             raise self.error
 
@@ -263,7 +107,7 @@ class Connection:
                     break
                 if answer is None or answer[0] == "connection.close-ok":
                     break
-        self.fail(_unavailable("the connection was closed"))
+        self.fail(unavailable("the connection was closed"))
 
     def fail(self, error: WippyError) -> None:
         """Ends the connection at once, with an error for all that wait on it."""
@@ -343,17 +187,15 @@ class Connection:
     def _expect(self, name: str) -> dict[str, Any]:
         message = self._control.get()
         if message is None:
-            raise self.error or _unavailable("the connection ended")
+            raise self.error or unavailable("the connection ended")
         if message[0] != name:
-            raise _unavailable(f"RabbitMQ sent {message[0]} instead of {name}")
+            raise unavailable(f"RabbitMQ sent {message[0]} instead of {name}")
         return message[1]
 
     # Channels
 
     def channel(
-        self,
-        on_event: Callable[[str, dict[str, Any], Properties | None, bytes], None] | None = None,
-        on_closed: Callable[[WippyError], None] | None = None,
+        self, on_event: OnEvent | None = None, on_closed: OnClosed | None = None
     ) -> Channel:
         """Opens a channel; raises WippyError."""
         if self.error is not None:
@@ -363,8 +205,8 @@ class Connection:
         elif self._next <= self._max_channel:
             number, self._next = self._next, self._next + 1
         else:
-            raise _unavailable(f"all {self._max_channel} channels of the connection are in use")
-        channel = Channel(self, number, on_event or _ignore_event, on_closed or _ignore_close)
+            raise unavailable(f"all {self._max_channel} channels of the connection are in use")
+        channel = Channel(self, number, on_event, on_closed)
         self._channels[number] = channel
         channel.call("channel.open")
         return channel
@@ -430,7 +272,7 @@ class Connection:
         except OSError as error:
             self.fail(self._lost(error))
         except wire.ProtocolError as error:
-            self.fail(_unavailable(f"RabbitMQ at {self.settings.address}: {error}"))
+            self.fail(unavailable(f"RabbitMQ at {self.settings.address}: {error}"))
 
     def _receive(self) -> bytes:
         connected = self._socket
@@ -473,20 +315,4 @@ class Connection:
             self._control.put((name, fields))
 
     def _lost(self, reason: object) -> WippyError:
-        return _unavailable(
-            f"the connection to RabbitMQ at {self.settings.address} broke: {reason}"
-        )
-
-
-def _ignore_event(
-    _name: str, _fields: dict[str, Any], _properties: Properties | None, _body: bytes
-) -> None:
-    """Events that nobody asked for mean nothing to a channel that only calls."""
-
-
-def _ignore_close(_error: WippyError) -> None:
-    """The next call raises the error."""
-
-
-def _unavailable(message: str) -> WippyError:
-    return WippyError(message, kind=Kind.UNAVAILABLE, retryable=True)
+        return unavailable(f"the connection to RabbitMQ at {self.settings.address} broke: {reason}")

@@ -19,7 +19,8 @@ from wippy_lua.errors import WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.driver import Sink
 from wippy_lua.queue.drivers import amqp_wire as wire
-from wippy_lua.queue.drivers.amqp_connection import Channel, Connection, Source
+from wippy_lua.queue.drivers.amqp_channel import Channel, Source
+from wippy_lua.queue.drivers.amqp_connection import Connection
 from wippy_lua.queue.drivers.amqp_message import (
     attempt_of,
     copy_properties,
@@ -266,6 +267,7 @@ class Intake:
         self.move = move
 
     def use(self, channel: Channel) -> None:
+        """Takes what this channel delivers."""
         self._channel = channel
         self._settlements = Settlements(channel)
 
@@ -290,6 +292,7 @@ class Intake:
     ) -> AmqpDelivery | None:
         """Makes a delivery; None for a message that had expired, which is removed."""
         self._unsettled += 1
+        self._queue.in_flight += 1
         tag = fields["delivery_tag"]
         expires = None
         if properties.headers is not None or properties.expiration is not None:
@@ -326,8 +329,14 @@ class Intake:
         if not self._unsettled and self._channel is not None:
             self._channel.close()
 
+    def lost(self) -> None:
+        """Says that the channel is gone, and that the broker has taken back what was unsettled."""
+        self._queue.in_flight -= self._unsettled
+        self._unsettled = 0
+
     def _settled(self) -> None:
         self._unsettled -= 1
+        self._queue.in_flight -= 1
         if self._retired and not self._unsettled and self._channel is not None:
             self._channel.close()
 
@@ -373,12 +382,19 @@ class Subscription:
             elif name == "basic.cancel":
                 self.resume("the broker has cancelled the consumer")
 
-        channel = connection.channel(on_event, lambda error: self.resume(error.message))
+        def on_closed(error: WippyError) -> None:
+            intake.lost()
+            self.resume(error.message)
+
+        channel = connection.channel(on_event, on_closed)
         intake.use(channel)
         self._channel = channel
         channel.call("basic.qos", prefetch_count=self._credit)
         # The tag is the client's choice, and unique only within the channel.
         channel.call("basic.consume", queue=self._queue.name, consumer_tag="c")
+        if not self._attached:
+            channel.close()  # It was detached meanwhile.
+            intake.lost()
 
     def detach(self) -> None:
         """Stops new deliveries; waits for the broker to have heard of it."""

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import gevent
 from gevent.event import Event
 
-from wippy_lua.errors import Kind, WippyError
+from wippy_lua.errors import WippyError
 from wippy_lua.log import Log
+from wippy_lua.queue.drivers.amqp_channel import unavailable
 from wippy_lua.queue.drivers.amqp_connection import Connection
 from wippy_lua.queue.drivers.amqp_settings import Settings
 
@@ -28,7 +29,7 @@ class Link:
         self._on_up = on_up
         self._log = log.bind(connection=purpose, address=settings.address)
         self._connection: Connection | None = None
-        self._error: WippyError = _stopped()
+        self._error: WippyError = unavailable("the amqp driver is not started")
         self._up = Event()
         self._keeper: gevent.Greenlet[..., None] | None = None
 
@@ -44,7 +45,7 @@ class Link:
         if keeper is not None:
             keeper.kill()
         connection, self._connection = self._connection, None
-        self._error = _stopped()
+        self._error = unavailable("the amqp driver is not started")
         if connection is not None:
             connection.close()
         self._up.set()  # Those that wait for a connection learn that there will be none.
@@ -95,7 +96,3 @@ class Link:
                 self._error = error
                 delay = min(max(delay, 0.1) * 2, self._settings.reconnect_max_delay)
                 self._log.warning("connecting failed", error=error.message, retry_in=delay)
-
-
-def _stopped() -> WippyError:
-    return WippyError("the amqp driver is not started", kind=Kind.UNAVAILABLE, retryable=True)

@@ -20,7 +20,8 @@ from gevent.lock import Semaphore
 from wippy_lua.errors import Kind, WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.drivers import amqp_wire as wire
-from wippy_lua.queue.drivers.amqp_connection import BrokerError, Connection
+from wippy_lua.queue.drivers.amqp_channel import BrokerError, unavailable
+from wippy_lua.queue.drivers.amqp_connection import Connection
 from wippy_lua.queue.drivers.amqp_link import Link
 from wippy_lua.queue.drivers.amqp_settings import Settings
 from wippy_lua.queue.drivers.amqp_wire import MAX_FRAME, Properties
@@ -255,14 +256,14 @@ class Publisher:
                 if obstacle.is_set():
                     obstacle = connection.drained
                 reason = f"RabbitMQ lets nobody publish: {connection.blocked_reason}"
-                _wait(obstacle, deadline, _unavailable(reason))
+                _wait(obstacle, deadline, unavailable(reason))
                 continue
             self._reopen(deadline)
 
     def _reopen(self, deadline: Deadline | None) -> None:
         """Waits for a connection; or opens the channel anew where only that was closed."""
         if not self._link.is_running:
-            raise _unavailable("the amqp driver is not started")
+            raise unavailable("the amqp driver is not started")
         left = None if deadline is None else deadline.left
         self._link.wait(left)
         connection = self._link.connection
@@ -287,9 +288,7 @@ def _error(batch: Batch, slot: int, parcel: Parcel, timeout: float) -> WippyErro
                 retryable=True,
             )
         case Fate.REFUSED:
-            return _unavailable(
-                f"RabbitMQ refuses messages for {parcel.queue!r}: the queue is full"
-            )
+            return unavailable(f"RabbitMQ refuses messages for {parcel.queue!r}: the queue is full")
         case Fate.UNROUTABLE:
             return WippyError(
                 f"RabbitMQ has no queue {parcel.queue!r} any more",
@@ -297,8 +296,4 @@ def _error(batch: Batch, slot: int, parcel: Parcel, timeout: float) -> WippyErro
                 retryable=True,
             )
         case _:
-            return batch.errors[slot] or _unavailable("the connection to RabbitMQ broke")
-
-
-def _unavailable(message: str) -> WippyError:
-    return WippyError(message, kind=Kind.UNAVAILABLE, retryable=True)
+            return batch.errors[slot] or unavailable("the connection to RabbitMQ broke")

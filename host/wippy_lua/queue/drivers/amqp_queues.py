@@ -20,7 +20,8 @@ from gevent.lock import Semaphore
 from wippy_lua.errors import Kind, QueueNotFound, WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.config import QueueConfig
-from wippy_lua.queue.drivers.amqp_connection import BrokerError, Channel, Connection
+from wippy_lua.queue.drivers.amqp_channel import BrokerError, Channel, unavailable
+from wippy_lua.queue.drivers.amqp_connection import Connection
 from wippy_lua.queue.drivers.amqp_publisher import Deadline
 from wippy_lua.queue.drivers.amqp_settings import QueueType
 from wippy_lua.queue.drivers.amqp_wire import MAX_SHORT
@@ -177,9 +178,7 @@ class Broker:
         # One at a time: an error of one call closes the channel under the others.
         with self._turn:
             if self._connection is None:
-                raise WippyError(
-                    "the amqp driver is not started", kind=Kind.UNAVAILABLE, retryable=True
-                )
+                raise unavailable("the amqp driver is not started")
             if self._channel is None or not self._channel.is_open:
                 self._channel = self._connection.channel()
             return self._channel.call(method, **fields)[1]
@@ -239,14 +238,14 @@ class AmqpQueue:
         self.name = config.queue_name
         self.options = options
         self.is_ours = config.declare
+        #: Deliveries that this host has not settled; what others hold, the broker does not tell.
+        self.in_flight = 0
         self._broker = broker
         self._steps: set[str] = set()
         self._looked_for_steps = False
-        self.room = None
+        self.room: Room | None = None
         if options.max_length is not None:
             self.room = Room(options.max_length, lambda: broker.count(self.name)[0])
-
-    room: Room | None
 
     def declare(self, queue_id: str) -> None:
         """Creates the queue or checks it; forgets which steps there are."""
