@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from wippy_lua.log import NullLog
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.drivers.amqp import AmqpDriver
 from wippy_lua.queue.drivers.amqp_settings import Settings
-from wippy_lua.queue.message import Header
+from wippy_lua.queue.message import Delivery, Header
 from wippy_lua.registry.kinds import AmqpDriverSpec, TlsSpec
 from wippy_lua.testing import Inbox, QueueProbe
 from wippy_lua.testing.probe import Patience, eventually, make_message
@@ -121,6 +122,75 @@ def test_nothing_is_lost_when_connections_are_cut_again_and_again(
     gevent.joinall(publishers, timeout=20, raise_error=True)
     assert eventually(lambda: set(consumer.bodies) == set(bodies), PATIENCE)
     consumer.stop()
+
+
+class Chaos:
+    """Handlers of two queues that settle in every way there is, and now and then too late."""
+
+    def __init__(self, work: QueueProbe, dead: QueueProbe) -> None:
+        self.acked: set[bytes] = set()
+        self._dead = dead
+        self._chance = random.Random(7)
+        self._greenlets = [
+            gevent.spawn(self._run, queue.attach(credit))
+            for queue in (work, dead)
+            for credit in (1, 30)
+        ]
+
+    def stop(self) -> None:
+        gevent.killall(self._greenlets)
+
+    def _run(self, inbox: Inbox) -> None:
+        while True:
+            delivery = inbox.receive()
+            gevent.sleep(self._chance.choice([0, 0.001]))
+            self._settle(delivery)
+
+    def _settle(self, delivery: Delivery) -> None:
+        fate = self._chance.random()
+        if fate < 0.6:
+            delivery.ack()
+            self.acked.add(delivery.message.body)
+        elif fate < 0.9:
+            delay = self._chance.choice([0.0, 0.0, 0.05, 0.2])
+            delivery.release(delay, charged=fate < 0.75)
+        else:
+            try:
+                delivery.move(self._dead.id, delivery.message)
+            except WippyError:
+                delivery.release(0.1, charged=True)
+
+
+def test_nothing_is_lost_or_left_whatever_handlers_and_the_network_do(proxy: Proxy) -> None:
+    name = f"q{uuid4().hex}"
+    url = f"amqp://127.0.0.1:{proxy.port}"
+    hosts = [make_driver(url, heartbeat=1.0, reconnect_max_delay=0.2) for _ in range(2)]
+    for host in hosts:
+        host.start()
+    works = [declare(host, name) for host in hosts]
+    deads = [declare(host, f"{name}.dead") for host in hosts]
+    handlers = [Chaos(*pair) for pair in zip(works, deads, strict=True)]
+    bodies = [b"%d" % n for n in range(1200)]
+    publishers = [
+        gevent.spawn(lambda n: [works[n % 2].publish(body) for body in bodies[n::20]], n)
+        for n in range(20)
+    ]
+    for _ in range(4):
+        gevent.sleep(0.3)
+        proxy.cut()
+    proxy.freeze()
+    gevent.sleep(0.5)
+    proxy.thaw()
+    gevent.joinall(publishers, timeout=20, raise_error=True)
+    assert eventually(lambda: set(bodies) <= handlers[0].acked | handlers[1].acked, PATIENCE)
+    # What was acked while its channel was gone has come again, and ends in the same way.
+    assert eventually(
+        lambda: not any(queue.info().message_count for queue in works + deads), PATIENCE
+    )
+    for handler in handlers:
+        handler.stop()
+    for host in hosts:
+        host.stop()
 
 
 def test_a_cut_is_noticed_at_once_and_reading_goes_on(

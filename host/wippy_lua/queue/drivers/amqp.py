@@ -14,7 +14,7 @@ from typing import Final
 import gevent
 
 from wippy_lua.clock import Clock
-from wippy_lua.errors import Kind, PublishError, QueueFull, QueueNotFound, WippyError
+from wippy_lua.errors import ConfigError, Kind, PublishError, QueueFull, QueueNotFound, WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Sink
@@ -35,6 +35,7 @@ from wippy_lua.queue.drivers.amqp_settings import Settings
 from wippy_lua.queue.message import Delivery, Message
 from wippy_lua.registry.entry import Entry
 from wippy_lua.registry.kinds import AmqpDriverSpec
+from wippy_lua.registry.problem import Problem
 
 MOVE_TIMEOUT: Final = 10.0  #: seconds that storing a dead letter may take
 REBIRTH_PAUSE: Final = 0.5  #: seconds before a queue that was deleted is declared again
@@ -42,8 +43,14 @@ FLUSH_SECONDS: Final = 2.0  #: how long a stop waits for copies of released mess
 
 
 def from_entry(entry: Entry, clock: Clock, log: Log) -> AmqpDriver:
-    """Returns the driver of a `queue.driver.amqp` entry."""
-    return AmqpDriver(Settings.from_spec(entry.spec_as(AmqpDriverSpec), entry.id), clock, log)
+    """Returns the driver of a `queue.driver.amqp` entry; raises ConfigError for its URL."""
+    try:
+        settings = Settings.from_spec(entry.spec_as(AmqpDriverSpec), entry.id)
+    except WippyError as error:
+        mark = entry.mark
+        problem = Problem(mark.file, mark.line, mark.column, entry.id, error.message)
+        raise ConfigError([problem]) from error
+    return AmqpDriver(settings, clock, log)
 
 
 class AmqpDriver:
@@ -60,7 +67,7 @@ class AmqpDriver:
         self._log = log
         self._publisher = Publisher(settings, log)
         self._link = Link(settings, "consume", self._prepare, log)
-        self._broker = Broker(log)
+        self._broker = Broker()
         self._copier = Copier(self._publisher, log)
         self._queues: dict[str, AmqpQueue] = {}
         self._by_name: dict[str, AmqpQueue] = {}

@@ -18,7 +18,6 @@ import gevent
 from gevent.lock import Semaphore
 
 from wippy_lua.errors import Kind, QueueNotFound, WippyError
-from wippy_lua.log import Log
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.drivers.amqp_channel import BrokerError, Channel, unavailable
 from wippy_lua.queue.drivers.amqp_connection import Connection
@@ -125,8 +124,7 @@ def check_name(queue: QueueConfig) -> None:
 class Broker:
     """The calls about queues, over the connection that consumes: that one is never blocked."""
 
-    def __init__(self, log: Log) -> None:
-        self._log = log
+    def __init__(self) -> None:
         self._connection: Connection | None = None
         self._channel: Channel | None = None
         self._turn = Semaphore()

@@ -15,6 +15,7 @@ from wippy_lua.registry.kinds import AmqpDriverSpec, TlsSpec
 
 QueueType = Literal["quorum", "classic"]
 
+LONGEST_HEARTBEAT = 65535.0  #: seconds that AMQP has room for
 DEFAULT_PORTS = {"amqp": 5672, "amqps": 5671}
 
 
@@ -55,11 +56,11 @@ class Settings:
         return cls(
             host=url.hostname,
             port=port,
-            user=unquote(url.username or "guest"),
-            password=unquote(url.password or "guest"),
+            user="guest" if url.username is None else unquote(url.username),
+            password="guest" if url.username is None else unquote(url.password or ""),
             vhost=spec.vhost or path or "/",
             connection_name=spec.connection_name or f"wippy-lua {name} {_process()}",
-            heartbeat=spec.heartbeat,
+            heartbeat=min(spec.heartbeat, LONGEST_HEARTBEAT),
             connection_timeout=spec.connection_timeout,
             reconnect_delay=spec.reconnect_delay,
             reconnect_max_delay=max(spec.reconnect_max_delay, spec.reconnect_delay),
