@@ -405,6 +405,12 @@ def test_a_broker_short_of_memory_stops_publishers_and_not_consumers(
     queue.publish(b"d")
 
 
+def test_publishing_nothing_returns_at_once(driver: AmqpDriver) -> None:
+    queue = declare(driver)
+    with gevent.Timeout(1.0):
+        assert queue.publish() == []
+
+
 def test_channels_of_detached_consumers_are_closed(driver: AmqpDriver) -> None:
     queue = declare(driver)
     for _ in range(20):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
 import pika.spec
 import pytest
 from hypothesis import given
@@ -20,8 +21,10 @@ from wippy_lua.queue.drivers.amqp_message import (
     to_properties,
 )
 from wippy_lua.queue.drivers.amqp_queues import LADDER, step_for
+from wippy_lua.queue.drivers.amqp_settings import Settings
 from wippy_lua.queue.drivers.amqp_wire import Properties, Raw
 from wippy_lua.queue.message import Header, Message
+from wippy_lua.registry.kinds import AmqpDriverSpec
 
 HEADERS = st.dictionaries(
     st.text(max_size=40).filter(lambda key: not key.startswith(("x_", "x-"))),
@@ -159,6 +162,30 @@ def test_a_delay_is_rounded_up_to_a_step() -> None:
         "45d",
     ]
     assert [seconds for seconds, _ in LADDER] == sorted(seconds for seconds, _ in LADDER)
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({}, ("127.0.0.1", 5672, "guest", "guest", "/", False)),
+        ({"url": "amqp://u:p%40@h:1/a%2Fb"}, ("h", 1, "u", "p@", "a/b", False)),
+        ({"url": "amqp://u@h/x", "vhost": "y"}, ("h", 5672, "u", "", "y", False)),
+        ({"url": "amqps://[::1]"}, ("::1", 5671, "guest", "guest", "/", True)),
+    ],
+)
+def test_a_url_says_where_the_broker_is(
+    fields: dict[str, str], wanted: tuple[str, int, str, str, str, bool]
+) -> None:
+    found = Settings.from_spec(msgspec.convert(fields, AmqpDriverSpec), "test:rabbitmq")
+    assert wanted == (
+        found.host,
+        found.port,
+        found.user,
+        found.password,
+        found.vhost,
+        found.tls is not None,
+    )
+    assert "p@" not in repr(found)
 
 
 class FakeConnection:

@@ -77,6 +77,8 @@ class AmqpDriver:
     # Its life
 
     def start(self) -> None:
+        if self._link.is_running:
+            return
         self._link.start()
         try:
             self._publisher.start()
@@ -97,7 +99,7 @@ class AmqpDriver:
         """Makes a new connection what the last one was: the queues, then their consumers."""
         self._broker.use(connection)
         self._taken.clear()
-        for queue in self._by_name.values():
+        for queue in list(self._by_name.values()):
             try:
                 queue.declare(queue.name)
             except WippyError as error:
@@ -140,8 +142,8 @@ class AmqpDriver:
         target = self._find(queue)
         if delay > LONGEST_DELAY:
             raise _too_late(delay)
-        if ttl is not None and ttl <= delay:
-            return  # It would expire before anybody could have it.
+        if not messages or (ttl is not None and ttl <= delay):
+            return  # A message would expire before anybody could have it.
         deadline = Deadline(timeout)
         if delay > 0:
             self._link.wait(deadline.left)  # The step that it waits on may have to be declared.
