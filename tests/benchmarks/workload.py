@@ -26,3 +26,8 @@ class Workload:
     count: int
     items: int
     concurrency: int = 4
+
+    @property
+    def padding(self) -> int:
+        """Bytes of filler that make a body of the same size outside Lua."""
+        return 20 + 54 * self.items
