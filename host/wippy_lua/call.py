@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from wippy_lua.queue.message import Delivery
     from wippy_lua.queue.settle import Outcome
+    from wippy_lua.security.context import Security
 
 #: Settles a call's delivery on its handler's behalf; False when it was settled before.
 Settler: TypeAlias = Callable[["Call", "Outcome"], bool]
@@ -35,6 +36,8 @@ class Call:
 
     `deadline` is on `time.monotonic`. `cancelled` is what `msg:cancelled()` tells: the handler may
     finish, and what it leaves undone is given back. `end` is set once the call must stop running.
+    `security` is whom it acts as and what that may do; None may do everything. What a call starts
+    is given the same.
     """
 
     # Class-level defaults, so that making a call, once for each message, sets only what differs.
@@ -49,6 +52,7 @@ class Call:
     ends_at_wait = False
     #: True while the call is inside a host function, where it may be switched away.
     waiting = False
+    security: Security | None = None
 
     def __init__(
         self,
@@ -59,6 +63,7 @@ class Call:
         queue: str = "",
         settler: Settler | None = None,
         loading: bool = False,
+        security: Security | None = None,
     ) -> None:
         self.function = function
         self.deadline = deadline
@@ -68,6 +73,17 @@ class Call:
         self.settler = settler
         if loading:
             self.loading = True
+        if security is not None:
+            self.security = security
+
+    def facts(self) -> dict[str, object]:
+        """Returns what a log line says of the call."""
+        facts: dict[str, object] = {"function": self.function}
+        if self.consumer:
+            facts |= {"consumer": self.consumer, "queue": self.queue}
+        if self.delivery is not None:
+            facts |= {"message_id": self.delivery.message.id, "attempt": self.delivery.attempt}
+        return facts
 
     def interrupt(self, end: End = End.INTERRUPTED) -> None:
         """Ends the call: at once where it waits in the host, else at its hook's next look."""

@@ -11,6 +11,7 @@ from wippy_lua.log import Log
 from wippy_lua.lua.modules.fs import Folder, FsModule
 from wippy_lua.lua.modules.logger import LoggerModule
 from wippy_lua.lua.modules.queue import App, QueueModule
+from wippy_lua.lua.modules.security import SecurityModule
 from wippy_lua.lua.modules.store import StoreModule
 from wippy_lua.lua.modules.time import TimeModule
 from wippy_lua.lua.program import Program
@@ -21,6 +22,7 @@ from wippy_lua.registry.entry import Entry
 from wippy_lua.registry.kinds import DirectorySpec, MemoryStoreSpec
 from wippy_lua.registry.problem import Problem, problem_at
 from wippy_lua.registry.registry import Registry
+from wippy_lua.security.policies import Policies
 from wippy_lua.store.memory import MemoryStore
 
 
@@ -30,6 +32,7 @@ class Libraries:
     def __init__(
         self,
         manager: QueueManager,
+        policies: Policies,
         python_modules: Mapping[str, PythonModule],
         clock: Clock,
         log: Log,
@@ -43,6 +46,7 @@ class Libraries:
         self._functions: dict[str, Mapping[str, HostFunction]] = {
             "fs": FsModule(self._folders).functions(),
             "logger": self._logger.functions(),
+            "security": SecurityModule(policies).functions(),
             "store": StoreModule(self._stores).functions(),
             "time": TimeModule(clock).functions(),
         }
