@@ -92,6 +92,15 @@ class MemoryDriverSpec(Spec, frozen=True, kw_only=True):
     lifecycle: Lifecycle = Lifecycle()
 
 
+class RedisDriverSpec(Spec, frozen=True, kw_only=True):
+    """`queue.driver.redis`; TLS (`rediss://`) and credentials are parts of the URL."""
+
+    url: Name = "redis://127.0.0.1:6379/0"
+    prefix: Name = "wippy"
+    lease: Annotated[Duration, Meta(ge=0.5)] = 30.0
+    lifecycle: Lifecycle = Lifecycle()
+
+
 class DeadLetterSpec(Spec, frozen=True, kw_only=True):
     """Where a message goes after its last attempt."""
 
@@ -217,6 +226,7 @@ class Row:
 
 KINDS: Mapping[str, Row] = {
     "queue.driver.memory": Row(MemoryDriverSpec),
+    "queue.driver.redis": Row(RedisDriverSpec),
     "queue.queue": Row(QueueSpec, frozenset({"lifecycle"})),
     "queue.consumer": Row(ConsumerSpec, frozenset({"host", "pool", "workers"})),
     "function.lua": Row(FunctionSpec, frozenset({"host", "lifecycle", "pool"})),
@@ -233,7 +243,6 @@ LATER_KINDS = frozenset(
     {
         "config.aws",
         "queue.driver.amqp",
-        "queue.driver.redis",
         "queue.driver.sqlite",
         "queue.driver.sqs",
         "security.policy",

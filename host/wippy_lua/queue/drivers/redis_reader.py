@@ -1,0 +1,210 @@
+"""An attachment: a connection of its own, which reads as much as the consumer has credit for."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Final, cast
+
+import gevent
+from gevent.event import Event
+from redis.exceptions import ResponseError
+
+from wippy_lua.clock import Clock
+from wippy_lua.errors import WippyError
+from wippy_lua.log import Log
+from wippy_lua.queue.driver import Sink
+from wippy_lua.queue.drivers.redis_delivery import Holder, Mover
+from wippy_lua.queue.drivers.redis_outbox import Outbox
+from wippy_lua.queue.drivers.redis_wire import (
+    ANSWER_TIMEOUT,
+    FIRST_RECONNECT,
+    LAST_RECONNECT,
+    UNREACHABLE,
+    Argument,
+    Connection,
+    Server,
+    Undeclared,
+    Wire,
+    exchange,
+    translate,
+)
+
+#: Seconds that one read waits on the server. What it waits for wakes it earlier; this bounds what
+#: a lost wake-up costs.
+LONGEST_READ: Final = 5.0
+#: Bytes that one read should bring; messages of more than this come one by one.
+READ_BYTES: Final = 4 * 1024 * 1024
+READ_MESSAGES: Final = 1000
+#: Seconds between two tries to end a read that waits.
+UNBLOCK_INTERVAL: Final = 0.05
+
+
+class ReadingHolder(Holder):
+    """A holder whose reader waits when it may take no more."""
+
+    def __init__(self, name: str, outbox: Outbox, mover: Mover, credit: int) -> None:
+        super().__init__(name, outbox, mover, credit)
+        self.wake: Final = Event()
+
+    def has_room(self) -> None:
+        self.wake.set()
+
+
+class RedisAttachment:
+    """Reads for one consumer until it is detached."""
+
+    def __init__(
+        self,
+        holder: ReadingHolder,
+        base: str,
+        sink: Sink,
+        server: Server,
+        wire: Wire,
+        detached: Callable[[Holder], None],
+        clock: Clock,
+        log: Log,
+    ) -> None:
+        self._holder = holder
+        self._base = base
+        self._put = sink.put
+        self._server = server
+        self._wire = wire
+        self._detached = detached
+        self._clock = clock
+        self._log = log
+        self.is_attached = True
+        self._client: int | None = None
+        #: Messages of one read, by the size of those before.
+        self._limit = 100
+        self._greenlet = gevent.spawn(self._run)
+        self._ending: gevent.Greenlet[[], None] | None = None
+
+    def detach(self) -> None:
+        if not self.is_attached:
+            return
+        self.is_attached = False
+        self._detached(self._holder)
+        self._holder.wake.set()
+        self._ending = gevent.spawn(self._end)
+
+    @property
+    def has_ended(self) -> bool:
+        return self._ending is not None and self._ending.ready()
+
+    def join(self, timeout: float) -> None:
+        """Waits for the end of a detached reader; what does not end in time is cut off."""
+        self._greenlet.join(timeout)
+        self._greenlet.kill()
+        if self._ending is not None:
+            self._ending.join(timeout)
+            self._ending.kill()
+
+    def _end(self) -> None:
+        """Ends the read that waits and takes the consumer's name off the server.
+
+        The connection is not just closed: the server could still hand a message to it, which
+        would then be lost until its lease ends.
+        """
+        while not self._greenlet.ready():
+            self._unblock()
+            self._greenlet.join(UNBLOCK_INTERVAL)
+        try:
+            self._wire.ask(self._holder.outbox.script("retire", self._holder.name))
+        except WippyError as error:
+            self._log.debug("consumer left on the server", error=error.message)
+
+    def _unblock(self) -> None:
+        if self._client is None:
+            return
+        try:
+            self._wire.ask(("CLIENT", "UNBLOCK", self._client), UNBLOCK_INTERVAL)
+        except WippyError as error:
+            # The read ends by itself after LONGEST_READ.
+            self._log.debug("read not interrupted", error=error.message)
+
+    def _run(self) -> None:
+        delay = FIRST_RECONNECT
+        while self.is_attached:
+            began = self._clock.monotonic()
+            try:
+                self._connect_and_read()
+            except UNREACHABLE as error:
+                self._log.warning("reading interrupted", error=str(error))
+            except ResponseError as error:
+                self._refused(error)
+            if self._clock.monotonic() - began > LAST_RECONNECT:
+                delay = FIRST_RECONNECT
+            if self.is_attached:
+                gevent.sleep(delay * random.uniform(0.5, 1.0))
+            delay = min(delay * 2, LAST_RECONNECT)
+
+    def _refused(self, error: ResponseError) -> None:
+        known = translate(error)
+        if isinstance(known, Undeclared):
+            self._holder.outbox.restore()
+        else:
+            self._log.error("reading refused", error=known.message)
+
+    def _connect_and_read(self) -> None:
+        connection = self._server.connect(LONGEST_READ + ANSWER_TIMEOUT)
+        try:
+            self._client = cast(int, exchange(connection, ("CLIENT", "ID")))
+            self._read(connection)
+        finally:
+            self._client = None
+            connection.disconnect()
+
+    def _read(self, connection: Connection) -> None:
+        bell: bytes = b""
+        while self.is_attached:
+            if self._holder.free <= 0:
+                self._holder.wake.clear()
+                self._holder.wake.wait()
+                continue
+            limit = min(self._holder.free, self._limit)
+            wait, taken = self._fetch(connection, limit, bell)
+            bell = b""
+            if not taken:
+                bell, taken = self._block(connection, limit, wait)
+            if taken:
+                self._deliver(taken)
+
+    def _fetch(
+        self, connection: Connection, limit: int, bell: bytes
+    ) -> tuple[int, list[list[object]]]:
+        command = self._holder.outbox.script("fetch", self._holder.name, limit, bell)
+        reply = cast(tuple[int, list[list[object]]], exchange(connection, command))
+        return reply[0], reply[1]
+
+    def _block(
+        self, connection: Connection, limit: int, wait: int
+    ) -> tuple[bytes, list[list[object]]]:
+        """Waits for an entry of priority 0 or for the bell; returns the bell's ID and entries."""
+        longest = int(LONGEST_READ * 1000)
+        block = longest if wait < 0 else min(max(wait, 1), longest)
+        bell_key = f"{self._base}:bell"
+        command: list[Argument] = ["XREADGROUP", "GROUP", "wippy", self._holder.name]
+        command += ["COUNT", limit, "BLOCK", block, "STREAMS", bell_key, self._base, ">", ">"]
+        reply = cast(list[tuple[bytes, list[list[object]]]] | None, exchange(connection, command))
+        bell, taken = b"", list[list[object]]()
+        for key, entries in reply or ():
+            if key.endswith(b":bell") and key == bell_key.encode():
+                bell = cast(bytes, entries[-1][0])
+            else:
+                taken = [[b"0", *entry] for entry in entries]
+        return bell, taken
+
+    def _deliver(self, taken: list[list[object]]) -> None:
+        now, holder, put = self._clock.monotonic(), self._holder, self._put
+        size = 0
+        for item in taken:
+            delivery = holder.take_over(item, now)
+            size += len(delivery.message.body)
+            if self.is_attached:
+                put(delivery)
+            else:
+                delivery.release(0.0, charged=False)
+        average = size // len(taken) + 1
+        self._limit = max(1, min(READ_MESSAGES, READ_BYTES // average))
+        holder.outbox.kick()
