@@ -8,7 +8,8 @@
 
 local _, vm = ...
 
-local traceback = vm.traceback
+local error, tostring, type = error, tostring, type
+local text, traceback = vm.text, vm.traceback
 
 ---@class errors
 local M = {
@@ -56,6 +57,7 @@ end
 ---@field line integer
 ---@field name string what ran there, as a traceback says it
 
+-- `level` is where the stack begins, 2 for the caller: what calls this as a tail call is gone.
 local function create(message, kind, retryable, details, context, level)
   local err = setmetatable({}, metatable)
   facts[err] = {
@@ -64,13 +66,14 @@ local function create(message, kind, retryable, details, context, level)
     retryable = retryable,
     details = details,
     context = context,
-    stack = traceback("", level + 1),
+    stack = traceback(level),
   }
   return err
 end
 
-function vm.is_error(value)
-  return facts[value] ~= nil
+--- Returns what is known of an error; nil for anything else.
+function vm.facts(value)
+  return facts[value]
 end
 
 --- Makes an error for a library function; `details` is a table or nil.
@@ -94,7 +97,7 @@ end
 ---@return Error
 function M.new(message)
   if type(message) ~= "table" then
-    return create(tostring(message), M.UNKNOWN, nil, nil, nil, 2)
+    return create(text(message), M.UNKNOWN, nil, nil, nil, 2)
   end
   local options = message
   if type(options.message) ~= "string" then
@@ -123,9 +126,9 @@ end
 ---@return Error
 function M.wrap(err, context)
   local inner = facts[err]
-  context = tostring(context)
+  context = text(context)
   if not inner then
-    return create(tostring(err), M.UNKNOWN, nil, nil, context, 2)
+    return create(text(err), M.UNKNOWN, nil, nil, context, 2)
   end
   if inner.context then
     context = context .. ": " .. inner.context

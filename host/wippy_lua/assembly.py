@@ -2,57 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from wippy_lua.call import Call
 from wippy_lua.clock import Clock
 from wippy_lua.declarations import Declarations
-from wippy_lua.errors import CallError, ConfigError, Kind, WippyError
+from wippy_lua.errors import CallError, ConfigError, Kind, StopTimeout, WippyError
 from wippy_lua.functions import Functions
 from wippy_lua.log import Log
 from wippy_lua.lua.libraries import Libraries
+from wippy_lua.lua.problems import LuaProblems
 from wippy_lua.lua.program import Program
 from wippy_lua.lua.programs import program_of
-from wippy_lua.lua.resolver import PythonModule
+from wippy_lua.lua.resolver import PythonModule, module_names
 from wippy_lua.queue.consumer import Consumer
 from wippy_lua.queue.drivers import make_driver
 from wippy_lua.queue.manager import QueueManager
 from wippy_lua.registry.configs import consumer_config, host_spec, queue_config
-from wippy_lua.registry.entry import Entry, Source
+from wippy_lua.registry.entry import Entry, Source, source_of
+from wippy_lua.registry.files import INDEX
 from wippy_lua.registry.kinds import Lifecycle, ProcessServiceSpec
 from wippy_lua.registry.loader import load_folder
-from wippy_lua.registry.problem import Problem
+from wippy_lua.registry.place import MAIN, Place
+from wippy_lua.registry.problem import Mark, Problem, in_file_order
 from wippy_lua.registry.registry import Registry
-from wippy_lua.services import DriverService, ProcessService
+from wippy_lua.services import DriverService, MainProgram, ProcessService
 from wippy_lua.supervisor.state import Restart, Service, ServiceSpec
 from wippy_lua.supervisor.supervisor import Supervisor
 from wippy_lua.watchdog import Watchdog
 
+#: Seconds that a running `main.lua` gets to reach a wait when the host stops: as services do.
+MAIN_STOP_TIMEOUT = Lifecycle().stop_timeout
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where an app is: its folder, and its `main.lua` when it was given as one or has one."""
+#: Entries whose Lua runs as it is; what a library holds runs where it is imported.
+PROGRAM_KINDS = ("function.lua", "process.lua")
 
-    folder: Path
-    main: Path | None
-
-    @classmethod
-    def of(cls, path: Path) -> Place:
-        """Finds an app by its folder, its `_index.yaml` or its `main.lua`; raises ConfigError."""
-        if path.is_dir():
-            main = path / "main.lua"
-            return cls(path, main if main.is_file() else None)
-        if not path.is_file():
-            raise ConfigError([Problem(str(path), 0, 0, "", "no such file or folder")])
-        if path.suffix == ".lua":
-            return cls(path.parent, path)
-        if path.name == "_index.yaml":
-            return cls.of(path.parent)
-        raise ConfigError(
-            [Problem(str(path), 0, 0, "", "an app is a folder, an _index.yaml or a .lua file")]
-        )
+#: Makes the log for a level: one that the app itself may set.
+LogMaker = Callable[[str], Log]
 
 
 class App:
@@ -82,7 +69,9 @@ class App:
         self._log = log
         self._watchdog = Watchdog(config.stall_limit, log)
         self.consumers: dict[str, Consumer] = {}
+        self._processes: set[str] = set()
         self.main = _main_program(place)
+        self._running_main = MainProgram(self.functions)
 
     @classmethod
     def load(
@@ -92,17 +81,24 @@ class App:
         python_modules: Mapping[str, PythonModule],
         env: Mapping[str, str],
         overrides: Sequence[str],
-        log: Log,
-        log_level: str,
+        make_log: LogMaker,
+        log_level: str | None,
         clock: Clock,
     ) -> App:
-        """Loads an app and connects its parts; raises ConfigError with every problem."""
+        """Loads an app and connects its parts; raises ConfigError with every problem.
+
+        Without a `log_level` it is the one of the app's `host.config`.
+        """
         place = Place.of(path)
+        modules = module_names(python_modules)
+        registry = load_folder(place.folder, env=env, overrides=overrides, modules=modules)
+        if not len(registry) and place.main is None:
+            nothing = f"nothing to run: neither a {MAIN} nor an entry in any {INDEX}"
+            raise ConfigError([Problem(str(path), 0, 0, "", nothing)])
+        level = log_level or host_spec(registry).log_level
+        log = make_log(level)
         manager = QueueManager(clock)
-        libraries = Libraries(manager, python_modules, clock, log, log_level)
-        registry = load_folder(
-            place.folder, env=env, overrides=overrides, modules=libraries.names()
-        )
+        libraries = Libraries(manager, python_modules, clock, log, level)
         app = cls(place, registry, libraries, manager, clock, log)
         libraries.add_entries(registry)
         app._build()
@@ -122,22 +118,27 @@ class App:
             raise
 
     def stop(self) -> None:
-        """Stops everything, and says what stays in queues that end with the process."""
+        """Stops everything, and says what stays in queues that end with the process.
+
+        Raises every error, such as a StopTimeout, in one ExceptionGroup.
+        """
+        self._running_main.end()  # before the services that it uses
         try:
-            self.supervisor.stop()
+            errors = _errors_of(self.supervisor.stop)
+            errors += _errors_of(partial(self._running_main.join, MAIN_STOP_TIMEOUT))
         finally:
             self.functions.stop()
+            self._libraries.stop()
             self._watchdog.stop()
             self._report_left()
+        if errors:
+            raise ExceptionGroup("the host did not stop cleanly", errors)
 
     def run_main(self, arguments: Sequence[str]) -> object:
         """Runs `main.lua`; None when the app has none."""
         if self.main is None:
             return None
-        call = Call(self.main.id)
-        vm = self.functions.new_vm(self.main)
-        with self.functions.in_progress(call):
-            return vm.run(call, arguments)
+        return self._running_main.run(self.main, arguments)
 
     def script(self, program: Program, name: str) -> Source:
         """Returns the source of one of the app's own modules; raises WippyError when it is none."""
@@ -146,18 +147,23 @@ class App:
             raise WippyError(f"module {name!r} is no script of the app", kind=Kind.INVALID)
         return Source(module.chunk_name.removeprefix("@"), module.source)
 
-    def has_active_consumers(self) -> bool:
-        """Tells whether a consumer runs, or will again after its restart."""
-        states = self.supervisor.services()
-        return any(states[name].active for name in self.consumers)
+    def join(self) -> None:
+        """Blocks while a consumer or a process runs, or will again after its restart."""
+        while active := self._active({*self.consumers, *self._processes}):
+            self.supervisor.join(*active)
 
     def is_idle(self) -> bool:
-        """Tells whether nothing waits or runs in any queue that has a consumer."""
-        queues = {consumer.config.queue for consumer in self.consumers.values()}
+        """Tells whether nothing waits or runs in any queue that an active consumer empties."""
+        active = self._active(self.consumers)
+        queues = {self.consumers[name].config.queue for name in active}
         return not any(self._holds_work(queue) for queue in queues)
 
+    def _active(self, names: Collection[str]) -> list[str]:
+        states = self.supervisor.services()
+        return [name for name in names if states[name].active]
+
     def _build(self) -> None:
-        self._add_functions()
+        self._load_lua()
         for entry in self.registry.find("queue.driver"):
             self.add_driver(entry)
         for entry in self.registry.find("queue.queue"):
@@ -167,18 +173,30 @@ class App:
         for entry in self.registry.find("process.service"):
             self._add_process(entry)
 
-    def _add_functions(self) -> None:
-        problems: list[Problem] = []
-        for entry in [*self.registry.find("function.lua"), *self.registry.find("process.lua")]:
-            try:
-                self.functions.add(program_of(self.registry, entry))
-                self.functions.warm(entry.id)
-            except ConfigError as error:
-                problems += error.problems
-            except CallError as error:
-                problems.append(_load_problem(entry, error))
-        if problems:
-            raise ConfigError(problems)
+    def _load_lua(self) -> None:
+        """Compiles every source and loads every function; raises ConfigError with all problems."""
+        problems = LuaProblems(self.registry)
+        if self.main is not None:
+            problems.compile(self.main.source, Mark(self.main.source.name))
+        others: list[Problem] = []
+        for entry in self.registry.with_source():
+            if (
+                problems.compile(source_of(entry), entry.mark, entry.id)
+                and entry.kind in PROGRAM_KINDS
+            ):
+                try:
+                    self._add_function(entry)
+                except ConfigError as error:
+                    others += error.problems
+                except CallError as error:
+                    problems.failed(entry, error)
+        found = sorted([*problems, *others], key=in_file_order)
+        if found:
+            raise ConfigError(found)
+
+    def _add_function(self, entry: Entry) -> None:
+        self.functions.add(program_of(self.registry, entry))
+        self.functions.warm(entry.id)
 
     def add_driver(self, entry: Entry) -> None:
         driver = make_driver(entry, self._clock, self._log.bind(logger="driver", driver=entry.id))
@@ -215,6 +233,7 @@ class App:
         service = ProcessService(
             entry.id, lambda: self.functions.load(program), self.functions.in_progress, self._log
         )
+        self._processes.add(entry.id)
         self._add_service(entry, service)
 
     def _add_service(
@@ -256,7 +275,12 @@ class App:
 
     def _report_left(self) -> None:
         for config in self.manager:
-            info = self.manager.info(config.id)
+            try:
+                info = self.manager.info(config.id)
+            except WippyError as error:
+                # It was never declared, as when the start failed, or its broker is gone.
+                self._log.debug("queue not known", queue=config.id, error=error.message)
+                continue
             if info.message_count:
                 self._log.warning(
                     "messages left in queue",
@@ -268,16 +292,17 @@ class App:
 
 
 def _main_program(place: Place) -> Program | None:
-    if place.main is None:
+    source = place.main_source()
+    if source is None:
         return None
-    name = place.main.name
-    return Program(
-        id=name,
-        source=Source(name, place.main.read_bytes(), place.main),
-        modules=None,
-        folder=place.folder,
-    )
+    return Program(id=source.name, source=source, modules=None, folder=place.folder)
 
 
-def _load_problem(entry: Entry, error: CallError) -> Problem:
-    return Problem(entry.mark.file, entry.mark.line, entry.mark.column, entry.id, error.message)
+def _errors_of(stop: Callable[[], None]) -> list[Exception]:
+    try:
+        stop()
+    except ExceptionGroup as group:
+        return list(group.exceptions)
+    except StopTimeout as error:
+        return [error]
+    return []

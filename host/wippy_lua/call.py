@@ -8,7 +8,6 @@ from math import inf
 from typing import TYPE_CHECKING, TypeAlias
 
 import gevent
-from gevent import getcurrent
 
 if TYPE_CHECKING:
     from greenlet import greenlet
@@ -76,8 +75,8 @@ class Call:
         self.end: End | None = None
         #: An exception from outside that the call must let through once its Lua has unwound.
         self.foreign: BaseException | None = None
-        #: Where the call runs: who makes it for another greenlet says so there.
-        self.greenlet: greenlet = getcurrent()
+        #: The one that is inside the VM, which need not be the one that made this object.
+        self.greenlet: greenlet | None = None
         #: True when the next host function that the call enters ends it.
         self.ends_at_wait = False
         #: True while the call is inside a host function, where it may be switched away.
@@ -104,5 +103,5 @@ class Call:
 
     def _wake(self) -> None:
         # Asked again here: between the request and this callback the wait may have ended.
-        if self.waiting and not self.greenlet.dead:
+        if self.waiting and self.greenlet is not None and not self.greenlet.dead:
             self.greenlet.throw(CallInterrupt())

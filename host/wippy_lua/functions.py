@@ -18,6 +18,7 @@ from wippy_lua.queue.settle import Failure, Outcome
 
 SWEEP_SECONDS = 0.05  #: how late a call that waits in the host may notice its deadline
 TRIM_SECONDS = 15.0
+LOAD_SECONDS = 10.0  #: how long a module's top level may run
 
 
 class Functions:
@@ -91,7 +92,9 @@ class Functions:
     def load(self, program: Program) -> VM:
         """Returns a loaded VM of its own for a program that runs long."""
         vm = self.new_vm(program)
-        vm.load()
+        call = Call(program.id, loading=True, deadline=time.monotonic() + LOAD_SECONDS)
+        with self.in_progress(call):
+            vm.load(call)
         return vm
 
     def new_vm(self, program: Program) -> VM:

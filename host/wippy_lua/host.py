@@ -18,7 +18,7 @@ import gevent
 import msgspec
 from gevent.event import Event
 
-from wippy_lua.assembly import App
+from wippy_lua.assembly import App, LogMaker
 from wippy_lua.call import Call
 from wippy_lua.clock import Clock, SystemClock
 from wippy_lua.errors import CallError, Kind, WippyError
@@ -39,6 +39,8 @@ class Host:
     `modules` are Lua modules made of Python functions, by module and function name; they take and
     return plain values, run on the calling greenlet and should wait through gevent only. `env`
     expands `${env:NAME}` in the registry, `overrides` are "namespace:name.field=value".
+    `log` gets the host's lines and those of Lua from `log_level` on (default: what the app's
+    `host.config` says); `make_log` makes it instead once that level is known.
     Raises ConfigError with every problem of the app, Lua that does not load included.
 
     A host belongs to the hub of the thread that started it. `publish`, `call` and `info` may come
@@ -53,16 +55,16 @@ class Host:
         env: Mapping[str, str] | None = None,
         overrides: Sequence[str] = (),
         log: Log | None = None,
-        log_level: str = "info",
+        log_level: str | None = None,
+        make_log: LogMaker | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._log = log or NullLog()
         self._app = App.load(
             Path(path),
             python_modules=modules or {},
             env=os.environ if env is None else env,
             overrides=overrides,
-            log=self._log,
+            make_log=make_log or (lambda _level: log or NullLog()),
             log_level=log_level,
             clock=clock or SystemClock(),
         )
@@ -86,17 +88,21 @@ class Host:
         """Starts what has `auto_start`, and what that depends on; returns when all of it runs.
 
         Raises the error of a service with `startup: required` that could not start, after
-        stopping the others.
+        stopping the others; WippyError of kind CANCELED when `stop` is called meanwhile.
         """
         if self._started:
             return
         self._handoff.bind()
         self._stopped.clear()
-        self._app.start()
-        self._started = True
+        self._started = True  # from here on there is something to stop, by another greenlet too
+        try:
+            self._app.start()
+        except BaseException:
+            self._started = False
+            raise
 
     def stop(self, timeout: float | None = None) -> None:
-        """Stops everything, dependents first; quiet when never started.
+        """Stops everything, dependents first, `main.lua` too; quiet when never started.
 
         Each service has its own `stop_timeout`; `timeout` bounds them all. Raises an
         `ExceptionGroup` with a StopTimeout for each service that had to be interrupted.
@@ -176,20 +182,20 @@ class Host:
         return self._app.supervisor.services()
 
     def run_main(self, arguments: Sequence[str] = ()) -> object:
-        """Runs the app's `main.lua` and returns what it returned; raises CallError.
+        """Runs the app's `main.lua` and returns what it returned; None when the app has none.
 
-        None at once when the app has none.
+        Raises CallError; it is of kind CANCELED when `stop` ended the program.
         """
         return self._app.run_main(arguments)
 
-    def has_consumers(self) -> bool:
-        """Tells whether a consumer runs, or will again after its restart."""
-        return self._app.has_active_consumers()
+    def join(self) -> None:
+        """Blocks while a consumer or a process runs, or will again after its restart."""
+        self._app.join()
 
     def drain(self) -> None:
-        """Blocks until every queue that has a consumer is empty and idle.
+        """Blocks until every queue whose consumer runs is empty and idle.
 
-        Delayed messages are waited for, those in queues without a consumer are not.
+        Delayed messages count, those in dead-letter queues do not. Returns early on `stop`.
         """
         while not self._stopped.is_set() and not self._app.is_idle():
             gevent.sleep(DRAIN_POLL_SECONDS)

@@ -7,7 +7,6 @@ from collections.abc import Callable, MutableMapping
 from typing import Any, Literal, Protocol, TextIO
 
 import msgspec
-import structlog
 
 Format = Literal["console", "json"]
 LEVELS = {"debug": 10, "info": 20, "warn": 30, "error": 40}
@@ -43,6 +42,9 @@ def make_log(level: str = "info", fmt: Format = "console", stream: TextIO | None
     `json` writes one object per line: `time`, `level`, `msg`, `logger`, and all fields on the top
     level. `console` is for people, in colour on a terminal.
     """
+    # Imported here: it brings half the standard library, which a host without a log does not need.
+    import structlog
+
     out = sys.stderr if stream is None else stream
     log: Log = structlog.wrap_logger(
         structlog.WriteLogger(out),
@@ -58,6 +60,8 @@ def make_log(level: str = "info", fmt: Format = "console", stream: TextIO | None
 
 
 def _renderer(fmt: Format, out: TextIO) -> list[Callable[..., Any]]:
+    import structlog
+
     if fmt == "console":
         # Tracebacks without local variables: those hold message bodies and secrets.
         plain = structlog.dev.plain_traceback

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from time import monotonic
 
 import gevent
+from gevent.event import Event
 
 from wippy_lua.call import Call
 from wippy_lua.errors import CallError, StopTimeout
+from wippy_lua.functions import Functions
 from wippy_lua.log import Log
+from wippy_lua.lua.program import Program
 from wippy_lua.lua.runtime import VM
 from wippy_lua.queue.driver import Driver
 
@@ -94,3 +98,44 @@ class ProcessService:
                     "process failed", error=str(error), stack=getattr(error, "stack", "")
                 )
             exited(error)
+
+
+class MainProgram:
+    """Runs an app's `main.lua`, once, and ends it as a process is ended: at its next wait."""
+
+    def __init__(self, functions: Functions) -> None:
+        self._functions = functions
+        self._call: Call | None = None
+        self._over = Event()
+        self._ending_since = 0.0
+
+    def run(self, program: Program, arguments: Sequence[str]) -> object:
+        """Returns what it returned; raises CallError, of kind CANCELED when it was ended."""
+        vm = self._functions.new_vm(program)
+        self._over.clear()
+        self._call = call = Call(program.id)
+        try:
+            with self._functions.in_progress(call):
+                return vm.run(call, arguments)
+        finally:
+            self._call = None
+            self._over.set()
+
+    def end(self) -> None:
+        """Lets it run on to its next wait and no further; quiet when it does not run."""
+        self._ending_since = monotonic()
+        if self._call is not None:
+            self._call.end_at_wait()
+
+    def join(self, timeout: float) -> None:
+        """Blocks until it has ended; `timeout` seconds after `end`, interrupts it and raises
+        StopTimeout."""
+        call = self._call
+        if call is None:
+            return
+        left = self._ending_since + timeout - monotonic()
+        if self._over.wait(max(0.0, left)):
+            return
+        call.interrupt()
+        self._over.wait(UNWIND_SECONDS)
+        raise StopTimeout(call.function, timeout, [call.function])

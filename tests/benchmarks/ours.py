@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import gevent
 
-from tests.benchmarks.workload import Workload
+from tests.benchmarks.workload import BODY, Workload
 from wippy_lua import Host
 
 INDEX = """\
@@ -32,12 +32,12 @@ entries:
     modules: [queue]
 """
 
-PUBLISHER = """
+PUBLISHER = f"""
 local queue = require("queue")
-return function(count, size)
+{BODY}
+return function(count, items)
   for i = 1, count do
-    local body = {id = i, action = "process", user = "someone@example.org", data = ("x"):rep(size)}
-    local ok, err = queue.publish("bench:work", body)
+    local ok, err = queue.publish("bench:work", body_of(i, items))
     if not ok then return nil, err end
   end
 end
@@ -50,6 +50,6 @@ def run(work: Workload) -> None:
         Path(folder, "_index.yaml").write_text(INDEX.format(concurrency=work.concurrency))
         Path(folder, "publisher.lua").write_text(PUBLISHER)
         with Host(folder) as host:
-            host.call("bench:publisher", work.count, work.padding)
+            host.call("bench:publisher", work.count, work.items)
             while host.info("bench:work").message_count:
                 gevent.sleep(0)

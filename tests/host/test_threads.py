@@ -84,7 +84,9 @@ def test_a_python_module_s_error_reaches_lua_and_arguments_keep_their_types(tmp_
 
 
 def test_a_killed_greenlet_leaves_the_call_and_the_host_goes_on(tmp_path: Path) -> None:
-    entries = '- {name: spin, kind: function.lua, source: "return function() while true do end end"}\n'
+    entries = (
+        '- {name: spin, kind: function.lua, source: "return function() while true do end end"}\n'
+    )
     with make_host(tmp_path, ENTRIES + entries) as host:
         greenlet = gevent.spawn(host.call, "app:spin")
         gevent.sleep(0.01)

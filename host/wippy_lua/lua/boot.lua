@@ -3,9 +3,8 @@
 
 local preempt, sandbox, codec, native = ...
 
-local error, getinfo, pcall = error, debug.getinfo, pcall
-local rawequal, select, tostring, traceback = rawequal, select, tostring, debug.traceback
-local type, xpcall = type, xpcall
+local error, getinfo, pcall, rawequal, select = error, debug.getinfo, pcall, rawequal, select
+local sub, tostring, traceback, type, xpcall = string.sub, tostring, debug.traceback, type, xpcall
 
 local env, freeze = sandbox.env, sandbox.freeze
 local pack, unpack = codec.msgpack_encode, codec.msgpack_decode
@@ -45,9 +44,32 @@ local function finish(status, ...)
   return preempt.kill()
 end
 
---- Makes a Lua function of a host function: results, or nil and an error.
+local PLAIN = { ["nil"] = true, boolean = true, number = true, string = true }
+local MAX_ARGUMENTS = 8 -- each a copy in the host, and one string can be meant by a thousand
+
+local function check_plain(left, value, ...)
+  if not PLAIN[type(value)] then
+    error("the host takes no " .. type(value), 0)
+  elseif left > 1 then
+    return check_plain(left - 1, ...)
+  end
+end
+
+local function check_arguments(...)
+  local count = select("#", ...)
+  if count > MAX_ARGUMENTS then
+    error("too many arguments", 0)
+  elseif count > 0 then
+    check_plain(count, ...)
+  end
+end
+
+--- Makes a Lua function of a host function: results, or nil and an error. It raises for arguments
+--- that are not plain: the host would keep a reference to them, and making one may need memory
+--- where running out of it cannot be survived.
 local function wrap(host_function)
   return function(...)
+    check_arguments(...)
     return finish(host_function(...))
   end
 end
@@ -144,7 +166,8 @@ function env.require(name)
   if module ~= nil then
     return module
   end
-  return install(name, resolve(name))
+  module = install(name, resolve(name))
+  return module -- no tail call: an error's position is counted from here
 end
 
 ---------------------------------------------------------------------------------------------------
@@ -230,10 +253,24 @@ function vm.caller(level)
   return info and info.short_src .. ":" .. info.currentline or ""
 end
 
+--- Returns a value as text. `tostring` alone may return a number: `__tostring` can.
+function vm.text(value)
+  return tostring(value) .. ""
+end
+
+local DEEP = 100 -- levels; C walks a stack several times, up to some 200,000 levels of it
+
+--- Returns the traceback of its caller's caller, or of one `level` above.
+function vm.traceback(level)
+  if getinfo(DEEP, "l") then
+    check()
+  end
+  return traceback("", level + 1)
+end
+
 vm.codec = codec
 vm.protect = sandbox.protect
 vm.check = check
-vm.traceback = traceback
 vm.unhooked = unhooked
 vm.null = codec.null
 
@@ -242,6 +279,7 @@ errors = load_library("errors", native.errors_source)
 loaded.errors = errors
 env.errors = errors
 
+local MAX_PRINT = 65536 -- bytes of a line
 local print_line = wrap(native.print)
 
 --- Writes its arguments to the log, as one line of level info.
@@ -250,7 +288,7 @@ function env.print(...)
   for i = 1, parts.n do
     parts[i] = tostring(parts[i])
   end
-  print_line(table.concat(parts, "\t"):sub(1, 65536), vm.caller(2))
+  print_line(sub(table.concat(parts, "\t"), 1, MAX_PRINT), vm.caller(2))
 end
 
 ---------------------------------------------------------------------------------------------------
@@ -264,26 +302,38 @@ local function trace(err)
   return err
 end
 
+local MAX_TEXT = 8192 -- bytes of an error's message and of its stack that reach the host
+local MAX_DETAILS = 65536 -- packed; larger ones stay behind
+
+local function pack_details(details)
+  local packed = details ~= nil and pack(details) or nil
+  return packed and #packed <= MAX_DETAILS and packed or nil
+end
+
+-- By an error's facts, not by its methods, which a script can replace.
 local function describe(err)
-  if vm.is_error(err) then
-    local details = err:details()
-    local packed = details ~= nil and pack(details) or nil
-    return err:message(), err:kind(), err:retryable(), err:stack(), packed, tostring(err)
+  local text = sub(vm.text(err), 1, MAX_TEXT)
+  local facts = vm.facts(err)
+  if not facts then
+    return text, "", nil, sub(stack, 1, MAX_TEXT)
   end
-  return tostring(err), "", nil, "", nil, nil
+  return text, facts.kind, facts.retryable, sub(facts.stack, 1, MAX_TEXT), pack_details(facts.details)
 end
 
 -- Describing an error may run the script's own `__tostring`.
 local function report(err)
   arm()
-  local ok, message, kind, retryable, own_stack, details, text = pcall(describe, err)
+  local ok, text, kind, retryable, own_stack, details = pcall(describe, err)
   preempt.disarm()
   if preempt.killed() then
     return "killed"
   elseif not ok then
-    return "error", "the error could not be shown: its __tostring failed", "", nil, stack
+    if text == preempt.MEMORY then
+      return "memory"
+    end
+    return "error", "the error could not be shown: its __tostring failed"
   end
-  return "error", text or message, kind, retryable, own_stack ~= "" and own_stack or stack, details
+  return "error", text, kind, retryable, own_stack, details
 end
 
 local function raised(err)
@@ -298,7 +348,7 @@ end
 -- A handler failed when it raised, when its first result is nil or false and the second is not,
 -- when the second is an error object, and when it returned just false.
 local function has_failed(first, second)
-  return vm.is_error(second) or (not first and second) or first == false
+  return vm.facts(second) or (not first and second) or first == false
 end
 
 local function outcome(ok, first, second)
@@ -313,9 +363,17 @@ local function outcome(ok, first, second)
     if second then
       return report(second)
     end
-    return "error", "the handler returned false", "", nil, ""
+    return "error", "the handler returned false"
   end
   return true, first
+end
+
+-- Keeps what a handler returned in the VM: the host would hold a reference to a table.
+local function verdict(status, ...)
+  if status == true then
+    return true
+  end
+  return status, ...
 end
 
 local function result(ok, ...)
@@ -326,7 +384,7 @@ local function result(ok, ...)
   if packed or (...) == nil then
     return true, packed
   end
-  return "error", "the result cannot be passed on: " .. problem, "Invalid", false, ""
+  return "error", "the result cannot be passed on: " .. problem, "Invalid", false
 end
 
 local function decode(kind, bytes)
@@ -364,21 +422,33 @@ local function handle(lifted, kind, bytes)
   end
   body = type(value) == "table" and value or nil
   arm()
-  return outcome(xpcall(handler, trace, value))
+  return verdict(outcome(xpcall(handler, trace, value)))
+end
+
+local function read_arguments(bytes)
+  local arguments, problem = unpack(bytes)
+  if problem then
+    error(problem, 0)
+  end
+  local count = #arguments
+  for i = 1, count do
+    arguments[i] = null_to_nil(arguments[i])
+  end
+  return table.unpack(arguments, 1, count)
+end
+
+local function call_with(ok, ...)
+  if not ok then
+    return raised((...))
+  end
+  arm()
+  return result(outcome(xpcall(handler, trace, ...)))
 end
 
 --- Calls the handler with packed arguments and packs its first result.
 local function call(lifted, bytes)
   start_call(lifted)
-  local ok, arguments = pcall(unpack, bytes)
-  if not ok then
-    return raised(arguments)
-  end
-  for i = 1, #arguments do
-    arguments[i] = null_to_nil(arguments[i])
-  end
-  arm()
-  return result(outcome(xpcall(handler, trace, table.unpack(arguments, 1, #arguments))))
+  return call_with(pcall(read_arguments, bytes))
 end
 
 ---------------------------------------------------------------------------------------------------
@@ -402,7 +472,9 @@ local function load_main(source, chunk_name, ...)
   if not chunk then
     error(problem, 0)
   end
-  main = chunk(...)
+  local err
+  main, err = chunk(...)
+  return err
 end
 
 local function load_and_pick(source, chunk_name, method)
@@ -414,7 +486,7 @@ end
 local function load_handler(source, chunk_name, method)
   start_call(true)
   arm()
-  return outcome(xpcall(load_and_pick, trace, source, chunk_name, method))
+  return verdict(outcome(xpcall(load_and_pick, trace, source, chunk_name, method)))
 end
 
 local function run_pending()
@@ -430,14 +502,14 @@ end
 
 local function load_and_run(source, chunk_name, ...)
   pending = {}
-  load_main(source, chunk_name, ...)
+  local err = load_main(source, chunk_name, ...)
   run_pending()
   if type(main) == "table" then
     if type(main.main) == "function" then
       return main.main(...)
     end
   elseif type(main) ~= "function" then
-    return main
+    return main, err
   end
 end
 

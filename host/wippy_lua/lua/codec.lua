@@ -1,13 +1,13 @@
 -- JSON and MessagePack, for message bodies and the `json` module.
 --
--- The codecs run in the trusted environment and without the preemption hook. So they answer for their
--- own running time: `spend(n)` is called for every thousand or so units of work (about a value, or
--- 64 bytes), at least once per call, and may raise. They raise nothing by themselves. Tables of users
--- are read raw, with `next` and `rawget`: a metamethod could run for ever here.
+-- The codecs run in the trusted environment and without the preemption hook. So they answer for
+-- their own running time: `spend(n)` is called for every thousand or so units of work (about a
+-- value, or 64 bytes), at least once per call, and may raise. They raise nothing by themselves.
+-- Tables of users are read raw, with `next` and `rawget`: a metamethod could run for ever here.
 --
--- Failures travel up as values, because `pcall` could swallow what `spend` raises. An encoder returns
--- `nil, failure` in place of the new length of its output, a decoder `failure, nil` in place of a value
--- and the position after it.
+-- Failures travel up as values, because `pcall` could swallow what `spend` raises. An encoder
+-- returns `nil, failure` in place of the new length of its output, a decoder `failure, nil` in
+-- place of a value and the position after it.
 --
 -- Called as chunk(part, spend); `part(name, ...)` runs another file of the VM with arguments.
 

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from wippy_lua.clock import Clock
+from wippy_lua.errors import ConfigError
 from wippy_lua.log import Log
+from wippy_lua.lua.modules.fs import Folder, FsModule
 from wippy_lua.lua.modules.logger import LoggerModule
 from wippy_lua.lua.modules.queue import App, QueueModule
+from wippy_lua.lua.modules.store import StoreModule
+from wippy_lua.lua.modules.time import TimeModule
 from wippy_lua.lua.program import Program
 from wippy_lua.lua.resolver import PythonModule, Resolver
 from wippy_lua.lua.runtime import HostFunction, Module, Natives
 from wippy_lua.queue.manager import QueueManager
+from wippy_lua.registry.entry import Entry
+from wippy_lua.registry.kinds import DirectorySpec, MemoryStoreSpec
+from wippy_lua.registry.problem import Problem, problem_at
 from wippy_lua.registry.registry import Registry
+from wippy_lua.store.memory import MemoryStore
 
 
 class Libraries:
@@ -27,15 +36,17 @@ class Libraries:
         log_level: str,
     ) -> None:
         self._manager = manager
+        self._clock = clock
+        self._stores: dict[str, MemoryStore] = {}
+        self._folders: dict[str, Folder] = {}
         self._logger = LoggerModule(log, log_level)
         self._functions: dict[str, Mapping[str, HostFunction]] = {
+            "fs": FsModule(self._folders).functions(),
             "logger": self._logger.functions(),
+            "store": StoreModule(self._stores).functions(),
+            "time": TimeModule(clock).functions(),
         }
         self._resolver = Resolver(self._functions, python_modules)
-
-    def names(self) -> frozenset[str]:
-        """Returns every name that an entry's `modules` may list."""
-        return self._resolver.names()
 
     def resolve(self, program: Program, name: str) -> Module:
         """Returns the module that a name means to a program; raises WippyError when none is."""
@@ -47,4 +58,42 @@ class Libraries:
         return Natives(self._resolver, self._resolver.invoke, self._logger.print)
 
     def add_entries(self, registry: Registry) -> None:
-        """Makes the entries known that modules give access to."""
+        """Makes the entries known that modules give access to.
+
+        Raises ConfigError with each `fs.directory` that names no folder.
+        """
+        for entry in registry.find("store.memory"):
+            self._stores[entry.id] = self._store(entry)
+        directories = registry.find("fs.directory")
+        problems = [_no_folder(entry) for entry in directories if not _is_folder(_path(entry))]
+        if problems:
+            raise ConfigError(problems)
+        self._folders.update({entry.id: Folder(_path(entry)) for entry in directories})
+
+    def stop(self) -> None:
+        """Empties the stores; nothing is left running."""
+        for store in self._stores.values():
+            store.stop()
+
+    def _store(self, entry: Entry) -> MemoryStore:
+        spec = entry.spec_as(MemoryStoreSpec)
+        return MemoryStore(
+            entry.id, self._clock, max_size=spec.max_size, cleanup_interval=spec.cleanup_interval
+        )
+
+
+def _path(entry: Entry) -> Path:
+    # Made absolute now: the folder stays the same when the process changes its own.
+    return (entry.folder / entry.spec_as(DirectorySpec).directory).absolute()
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # the way to it is closed to us
+        return False
+
+
+def _no_folder(entry: Entry) -> Problem:
+    directory = entry.spec_as(DirectorySpec).directory
+    return problem_at(entry.mark, entry.id, f"directory {directory!r} is not a folder")

@@ -21,6 +21,11 @@ PythonModule = Mapping[str, Callable[..., Any]]
 _ALWAYS = frozenset({"errors"})  #: modules that need no permission
 
 
+def module_names(python_modules: Mapping[str, PythonModule]) -> frozenset[str]:
+    """Returns every name that an entry's `modules` may list."""
+    return library_names() | python_modules.keys()
+
+
 class Resolver:
     """Finds modules for every VM of a host.
 
@@ -38,7 +43,7 @@ class Resolver:
 
     def names(self) -> frozenset[str]:
         """Returns every name that an entry's `modules` may list."""
-        return library_names() | self._python_modules.keys()
+        return module_names(self._python_modules)
 
     def __call__(self, program: Program, name: str) -> Module:
         """Returns the module that `name` means to a program; raises WippyError when none is."""

@@ -8,13 +8,14 @@ local work = ...
 
 local next, setmetatable, tonumber = next, setmetatable, tonumber
 local byte, char, find, gmatch = string.byte, string.char, string.find, string.gmatch
-local match, sub = string.match, string.sub
+local match, rep, sub = string.match, string.rep, string.sub
 local concat, utf8_char = table.concat, utf8.char
 local huge, math_type, tointeger = math.huge, math.type, math.tointeger
 local null, empty_kinds, EMPTY_OBJECT = work.null, work.empty_kinds, work.EMPTY_OBJECT
 local MAX_DEPTH, TOO_DEEP, UNITS = work.MAX_DEPTH, work.TOO_DEEP, work.UNITS
 local malformed, invalid_utf8, charge = work.malformed, work.invalid_utf8, work.charge
 local open_text, spend = work.open_text, work.spend
+local LONG, SLICE, has_special = work.LONG, work.SLICE, work.has_special
 
 local CACHED_KEYS = 512
 local CACHED_KEY_SIZE = 64 -- bytes
@@ -26,8 +27,8 @@ local ESCAPE = '^([]-\255 #-[!]*)\\(["\\/bfnrtu])()'
 local UNESCAPES = { b = "\b", f = "\f", n = "\n", r = "\r", t = "\t" }
 UNESCAPES['"'], UNESCAPES["\\"], UNESCAPES["/"] = '"', "\\", "/"
 
--- The character whose `\u` escape has its digits at `at`. Half a surrogate pair is refused: it has no
--- UTF-8, and a replacement character would change the message.
+-- The character whose `\u` escape has its digits at `at`. Half a surrogate pair is refused: it has
+-- no UTF-8, and a replacement character would change the message.
 local function json_code_point(text, at)
   local digits, stop = match(text, "^(%x%x%x%x)()", at)
   if not digits then
@@ -88,19 +89,21 @@ local function json_finite(value, at, stop)
   return value, stop
 end
 
--- A number with a fraction or an exponent.
+-- A number with a fraction or an exponent. No pattern here may be able to split the same digits in
+-- two ways: a long number that fails would be tried in all of them.
 local function json_real(text, at)
   local token, stop, exponent = match(text, "^(-?%d+%.%d+)()([eE]?)", at)
   if exponent ~= "" then
-    token, stop = match(text, "^(-?%d+%.?%d*[eE][+-]?%d+)()", at)
-    if not token or find(token, "%.[eE]") then
+    local form = exponent and "^(-?%d+%.%d+[eE][+-]?%d+)()" or "^(-?%d+[eE][+-]?%d+)()"
+    token, stop = match(text, form, at)
+    if not token then
       return malformed("bad number", at)
     end
   end
   return json_finite(tonumber(token), at, stop)
 end
 
--- A number that begins with 1 to 9. Integers beyond 64 bits become floats.
+-- A number that begins with 1 to 9.
 local function json_number(text, at)
   local digits, stop, more = match(text, "^(%d+)()([.eE]?)", at)
   if more ~= "" then
@@ -126,7 +129,41 @@ for digit = 0x31, 0x39 do
   json_parsers[char(digit)] = json_number
 end
 
+-- Whether this text seems to hold long strings; looking for them costs more than short ones gain.
+local expect_long = false
+
+-- Says whether one of three places in the text is far before the next quote.
+local function has_long_stretch(text)
+  local size = #text
+  for quarter = 1, 3 do
+    local at = size * quarter // 4
+    local quote = find(text, '"', at, true)
+    if quote and quote - at > LONG // 2 then
+      return true
+    end
+  end
+  return false
+end
+
+-- The string that begins at `at` and has its first quote at `quote`.
+local function long_string(text, at, quote)
+  local value = sub(text, at + 1, quote - 1)
+  for from = 1, #value, SLICE do
+    if has_special(sub(value, from, from + SLICE - 1)) then
+      return json_text(text, at)
+    end
+    spend(SLICE >> 8)
+  end
+  return value, quote + 1
+end
+
 json_parsers['"'] = function(text, at)
+  if expect_long then
+    local quote = find(text, '"', at + 1, true)
+    if quote and quote - at > LONG then
+      return long_string(text, at, quote)
+    end
+  end
   local value, stop = match(text, STRING, at + 1)
   if value then
     return value, stop
@@ -143,13 +180,21 @@ for word, value in next, { ["true"] = true, ["false"] = false, ["null"] = null }
   end
 end
 
+local function json_unexpected(_, at)
+  return malformed("expected a value", at)
+end
 setmetatable(json_parsers, {
   __index = function()
-    return function(_, at)
-      return malformed("expected a value", at)
-    end
+    return json_unexpected
   end,
 })
+
+json_parsers["\xEF"] = function(text, at)
+  if at == 1 and sub(text, 1, 3) == "\xEF\xBB\xBF" then
+    return malformed("text begins with a byte order mark", at)
+  end
+  return json_unexpected(text, at)
+end
 
 local function json_spaced(text, at, depth)
   local start, first = match(text, "^[ \n\r\t]+()(.?)", at)
@@ -186,7 +231,8 @@ local function slow_member(text, i, separator)
   if not quote then
     return nil, nil, malformed("expected ',' or '}'", match(text, "^[ \n\r\t]*()", i))
   elseif byte(text, quote) ~= QUOTE then
-    return nil, nil, malformed(separator == "{" and "expected a key or '}'" or "expected a key", quote)
+    local what = separator == "{" and "a key or '}'" or "a key"
+    return nil, nil, malformed("expected " .. what, quote)
   end
   local key, stop = json_text(text, quote)
   if not stop then
@@ -236,10 +282,14 @@ json_parsers["{"] = function(text, i, depth)
 end
 
 -- Arrays of numbers are read four at a time. Other spellings of numbers end the run.
-local INTEGERS = "^" .. string.rep(", ?(-?[1-9]%d*)", 4) .. "()[,%]]"
-local REALS = "^" .. string.rep(", ?(-?[1-9]?%d%.%d+)", 4) .. "()[,%]]"
+local INTEGERS = "^" .. rep(", ?(-?[1-9]%d*)", 4) .. "()[,%]]"
+local REALS = "^" .. rep(", ?(-?[1-9]?%d%.%d+)", 4) .. "()[,%]]"
 
-local function json_run(text, i, array, n, pattern, convert)
+local function json_run(text, i, array, n, integers)
+  local pattern, convert = REALS, tonumber
+  if integers then
+    pattern, convert = INTEGERS, tointeger
+  end
   while true do
     local a, b, c, d, stop = match(text, pattern, i)
     if not a then
@@ -286,8 +336,7 @@ json_parsers["["] = function(text, i, depth)
     n = n + 1
     array[n] = value
     if n >= RUN_FROM and math_type(value) then
-      local integer = math_type(value) == "integer"
-      i, n = json_run(text, i, array, n, integer and INTEGERS or REALS, integer and tointeger or tonumber)
+      i, n = json_run(text, i, array, n, math_type(value) == "integer")
     end
     if i > due then
       due = charge(i)
@@ -315,9 +364,8 @@ local function json_document(text)
   local bad = invalid_utf8(text)
   if bad then
     return malformed("text is not UTF-8", bad)
-  elseif sub(text, 1, 3) == "\xEF\xBB\xBF" then
-    return malformed("text begins with a byte order mark", 1)
   end
+  expect_long = #text > 2 * LONG and has_long_stretch(text)
   local value, stop = json_parsers[sub(text, 1, 1)](text, 1, 0)
   if stop and stop <= #text then
     stop = match(text, "^[ \n\r\t]*()", stop)
@@ -328,8 +376,9 @@ local function json_document(text)
   return value, stop
 end
 
--- Decodes JSON. Returns `nil, message, kind` where it cannot; the kind is "invalid" where there is no
--- text at all, else "internal". A null decodes to nil, in an array to `null`.
+-- Decodes JSON. Returns `nil, message, kind` where it cannot; the kind is "invalid" where there is
+-- no text at all, else "internal". A null decodes to nil, in an array to `null`. Integers beyond 64
+-- bits become floats, numbers beyond floats are refused.
 return function(text)
   local problem, kind
   due, problem, kind = open_text(text, "JSON")

@@ -6,10 +6,11 @@ local next, rawget, tonumber, type = next, rawget, tonumber, type
 local byte, char, find, format = string.byte, string.char, string.find, string.format
 local gsub, sub = string.gsub, string.sub
 local concat, huge, math_type = table.concat, math.huge, math.type
-local NULL, CYCLE_DEPTH, UNITS, SLICE = work.NULL, work.CYCLE_DEPTH, work.UNITS, work.SLICE
+local NULL, CYCLE_DEPTH, UNITS, LONG = work.NULL, work.CYCLE_DEPTH, work.UNITS, work.LONG
 local empty_kinds, unfit, within = work.empty_kinds, work.unfit, work.within
 local slice_end, invalid_utf8, begin = work.slice_end, work.invalid_utf8, work.begin
 local flush, finish, enter, shape = work.flush, work.finish, work.enter, work.shape
+local has_special = work.has_special
 
 -- Object keys repeat: a bounded cache maps each to its output.
 local CACHED_KEYS = 512
@@ -17,10 +18,10 @@ local CACHED_KEY_SIZE = 64 -- bytes
 
 local units = UNITS -- of work, left until `flush` is due
 
-local LONG = 512 -- bytes
-local PLAIN = "^[]-\127 #-[!]*" -- ASCII that needs no escape; commonest first, the matcher tries in order
+-- ASCII that needs no escape; the matcher tries a set in its order, so the commonest come first.
+local PLAIN = "^[]-\127 #-[!]*"
 local UNESCAPED = "^[]-\255 #-[!]*" -- the same and beyond ASCII
-local SPECIAL = '[%z\1-\31"\\]'
+local SPECIAL = '[\0-\31"\\]'
 
 local ESCAPES = { ['"'] = '\\"', ["\\"] = "\\\\", ["\b"] = "\\b", ["\f"] = "\\f", ["\n"] = "\\n" }
 ESCAPES["\r"], ESCAPES["\t"] = "\\r", "\\t"
@@ -28,20 +29,13 @@ for code = 0, 31 do
   ESCAPES[char(code)] = ESCAPES[char(code)] or format("\\u%04x", code)
 end
 
-
--- Says whether a slice has something to escape. A search for one byte is so much faster than a set in
--- a pattern that 34 of them win on a long slice.
-local function has_special(slice)
-  if #slice < LONG then
-    local _, stop = find(slice, UNESCAPED)
-    return stop ~= #slice
+-- Says whether a slice has something to escape.
+local function needs_escape(slice)
+  if #slice >= LONG then
+    return has_special(slice)
   end
-  for special in next, ESCAPES do
-    if find(slice, special, 1, true) then
-      return true
-    end
-  end
-  return false
+  local _, stop = find(slice, UNESCAPED)
+  return stop ~= #slice
 end
 
 -- Appends a string that is long or not just PLAIN, slice by slice, and the closing quote.
@@ -54,7 +48,7 @@ local function json_escaped(text, out, n)
     local to = slice_end(text, from)
     local slice = sub(text, from, to)
     n = n + 1
-    out[n] = has_special(slice) and gsub(slice, SPECIAL, ESCAPES) or slice
+    out[n] = needs_escape(slice) and gsub(slice, SPECIAL, ESCAPES) or slice
     from = to + 1
     units = units - (#slice >> 6)
     if units <= 0 then
@@ -237,8 +231,8 @@ function json_value(value, out, n, depth)
   return n
 end
 
--- Encodes a value as JSON. Returns `nil, message, kind` where it cannot; the kind is "invalid" for a
--- string that is not UTF-8, else "internal".
+-- Encodes a value as JSON. Returns `nil, message, kind` where it cannot; the kind is "invalid" for
+-- a string that is not UTF-8, else "internal".
 return function(value)
   local out = begin()
   units = UNITS

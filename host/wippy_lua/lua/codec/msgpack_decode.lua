@@ -81,7 +81,7 @@ local function unpack_map(text, at, size, depth)
   return map, at
 end
 
--- Readers by type byte: (text, position after it, depth of the parent) -> value, next | failure, nil.
+-- Readers by type byte: (text, position after it, depth of parent) -> value, next | failure, nil.
 local readers = {}
 
 local function constant(value)
@@ -157,8 +157,9 @@ function unpack_value(text, at, depth)
   return reader(text, at + 1, depth)
 end
 
--- Decodes MessagePack. Returns `nil, message, kind` where it cannot; the kind is "invalid" where there
--- are no bytes at all, else "internal". A nil in an array decodes to `null`; str need not be UTF-8.
+-- Decodes MessagePack. Returns `nil, message, kind` where it cannot; the kind is "invalid" where
+-- there are no bytes at all, else "internal". A nil decodes to nil, in an array to `null`. What is
+-- marked as str need not be UTF-8.
 return function(text)
   local problem, kind
   due, problem, kind = open_text(text, "MessagePack")

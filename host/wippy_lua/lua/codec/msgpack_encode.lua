@@ -66,6 +66,29 @@ local function pack_string(text, out, n)
   return n + 2
 end
 
+-- Keys repeat: a bounded cache maps short ones to their output.
+local CACHED_KEYS = 512
+local CACHED_KEY_SIZE = 31 -- bytes: what fits the smallest head
+local keys, key_count = {}, 0
+
+local function pack_key(key, out, n)
+  if type(key) == "string" then
+    local stop = pack_string(key, out, n)
+    if #key <= CACHED_KEY_SIZE then
+      key_count = key_count + 1
+      if key_count > CACHED_KEYS then
+        keys, key_count = {}, 1
+      end
+      keys[key] = out[n + 1] .. key
+    end
+    return stop
+  elseif math_type(key) == "integer" then
+    out[n + 1] = pack_integer(key)
+    return n + 1
+  end
+  return unfit("a map key must be a string or an integer")
+end
+
 local pack_value
 
 local function pack_array(value, out, n, depth, count)
@@ -85,14 +108,15 @@ local function pack_map(value, out, n, depth, count)
   n = n + 1
   out[n] = pack_head(count, 0x80, 16, nil, 0xDE)
   for key, item in next, value do
-    local failure
-    if type(key) == "string" then
-      n = pack_string(key, out, n)
-    elseif math_type(key) == "integer" then
+    local packed, failure = keys[key], nil
+    if packed then
       n = n + 1
-      out[n] = pack_integer(key)
+      out[n] = packed
     else
-      return unfit("a map key must be a string or an integer")
+      n, failure = pack_key(key, out, n)
+      if not n then
+        return nil, failure
+      end
     end
     n, failure = pack_value(item, out, n, depth)
     if not n then
@@ -146,8 +170,9 @@ function pack_value(value, out, n, depth)
   return n
 end
 
--- Encodes a value as MessagePack: strings as str, or bin where they are not UTF-8, a table as an array
--- where its keys are 1 to n, else as a map. Returns `nil, message, "internal"` where it cannot.
+-- Encodes a value as MessagePack: strings as str, or bin where they are not UTF-8, a table as an
+-- array where its keys are 1 to n, else as a map. Returns `nil, message, "internal"` where it
+-- cannot.
 return function(value)
   local out = begin()
   units = UNITS

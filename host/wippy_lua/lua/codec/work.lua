@@ -3,11 +3,11 @@
 local spend = ...
 
 local error, next, rawequal, setmetatable, type = error, next, rawequal, setmetatable, type
-local byte, find = string.byte, string.find
+local byte, char, find = string.byte, string.char, string.find
 local concat, huge, math_type, utf8_len = table.concat, math.huge, math.type, utf8.len
 
 local MAX_DEPTH = 128
-local TOO_DEEP = "nesting is deeper than 128 levels"
+local TOO_DEEP = "nesting is deeper than " .. MAX_DEPTH .. " levels"
 local UNITS = 1000 -- units of work between two calls of `spend`
 local STEP = 1024 -- bytes of input between two calls of `spend`
 local SLICE = 16384 -- bytes of a string that are handled at once
@@ -29,7 +29,8 @@ local null = setmetatable({}, {
 })
 empty_kinds[null] = NULL
 
--- Says whether a table stands for an object: it has a string key, or was an empty object when decoded.
+-- Says whether a value stands for an object: it has a string key, or was decoded as an empty
+-- object.
 local function is_object(value)
   if type(value) ~= "table" then
     return false
@@ -41,14 +42,15 @@ local function is_object(value)
   return type(key) == "string"
 end
 
--- What cannot be encoded. `kind` is "invalid" where the value is the caller's mistake, not its shape.
+-- What cannot be encoded. `kind` is "invalid" where text is not text, else "internal".
 local function unfit(message, kind)
   return nil, { message = message, kind = kind or "internal", path = "" }
 end
 
 local SHOWN_KEY_SIZE = 64
 
--- Notes on the way up where in the value the failure is; keys that would garble the message are not shown.
+-- Notes on the way up where in the value the failure is. Keys that would garble the message are not
+-- shown.
 local function within(failure, key)
   local step = "[?]"
   if math_type(key) then
@@ -100,21 +102,43 @@ local function invalid_utf8(text)
   return nil
 end
 
+local LONG = 512 -- bytes of a string from which `has_special` is faster than a pattern
+local SPECIALS = { '"', "\\" }
+for code = 0, 31 do
+  SPECIALS[#SPECIALS + 1] = char(code)
+end
+
+-- Says whether a slice has characters that JSON escapes. A search for one byte is so much faster
+-- than a set in a pattern that 34 of them win.
+local function has_special(slice)
+  for index = 1, #SPECIALS do
+    if find(slice, SPECIALS[index], 1, true) then
+      return true
+    end
+  end
+  return false
+end
+
 -- Output is a flat list of pieces, joined once for every UNITS of work: so neither the list nor a
 -- single join grows with the document. A VM serves one call at a time and nothing here lets another
 -- encoding in, so one state is enough; it begins anew with each, whatever became of the last one.
-local pieces = {} -- kept between calls while small: growing it again costs more than a small message
+local pieces = {} -- kept between calls while small: growing it costs more than a small message
 local chunks = {}
 
-local function begin()
-  if chunks[1] then -- left by an encoding that was ended by `spend`
+-- Lets go of the output of a large encoding, or of what one that `spend` ended has left.
+local function forget()
+  if chunks[1] then
     pieces, chunks = {}, {}
   end
+end
+
+local function begin()
+  forget()
   return pieces
 end
 
--- Joins the first `n` pieces, charges for them and returns the new length of `out`: 0. `left` is what
--- is left of UNITS; the caller starts with UNITS again.
+-- Joins the first `n` pieces, charges for them and returns the new length of `out`: 0. `left` is
+-- what is left of UNITS; the caller starts with UNITS again.
 local function flush(out, n, left)
   spend(UNITS - left)
   chunks[#chunks + 1] = concat(out, "", 1, n)
@@ -125,6 +149,7 @@ end
 local function finish(out, left, n, failure)
   spend(UNITS - left)
   if not n then
+    forget()
     local where = failure.path == "" and "" or " at value" .. failure.path
     return nil, failure.message .. where, failure.kind
   end
@@ -132,12 +157,12 @@ local function finish(out, left, n, failure)
   if chunks[1] then
     chunks[#chunks + 1] = text
     text = concat(chunks)
-    pieces, chunks = {}, {}
+    forget()
   end
   return text
 end
 
--- Tables being encoded, by depth. Cycles are looked for from CYCLE_DEPTH on: ordinary messages never
+-- Tables being encoded, by depth. Cycles are looked for below CYCLE_DEPTH: ordinary messages never
 -- pay for it, and a cycle is still found before much of it has been repeated.
 local CYCLE_DEPTH = 8
 local open_tables = setmetatable({}, { __mode = "v" })
@@ -179,8 +204,8 @@ end
 
 local charged = 0 -- bytes of the input that the decoding in progress has been charged for
 
--- Charges for the input before `at` and returns the position where the next charge is due. Dense text
--- has about a value in 8 bytes; long strings are cheaper.
+-- Charges for the input before `at` and returns the position where the next charge is due. Dense
+-- text has about a value in 8 bytes; long strings are cheaper.
 local function charge(at)
   local size = at - charged
   charged = at
@@ -215,6 +240,8 @@ return {
   malformed = malformed,
   slice_end = slice_end,
   invalid_utf8 = invalid_utf8,
+  LONG = LONG,
+  has_special = has_special,
   begin = begin,
   flush = flush,
   finish = finish,

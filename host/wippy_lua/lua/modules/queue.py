@@ -10,7 +10,7 @@ import msgspec
 from wippy_lua.call import Call
 from wippy_lua.errors import Kind, PublishError, WippyError
 from wippy_lua.lua.runtime import HostFunction
-from wippy_lua.queue.codec import AS_TEXT, CONTENT_TYPES, text_type
+from wippy_lua.queue.codec import AS_TEXT, TYPE_OF_KIND, text_type
 from wippy_lua.queue.manager import (
     DEFAULT_OPTIONS,
     NO_HEADERS,
@@ -86,7 +86,7 @@ class QueueModule:
             raise _loading("publish")
         name = _text(queue)
         wanted = DEFAULT_OPTIONS if options is None else _options(options)
-        message = self._message(name, body, kind, headers, wanted)
+        message = self._message(body, kind, headers, wanted)
         self._manager.publish(name, (message,), wanted)
         return True, None, message.id.encode()
 
@@ -111,7 +111,7 @@ class QueueModule:
             raise _invalid("option id: publish_many gives each message an ID of its own")
         parts: list[bytes] = [_as_bytes(part) for part in msgspec.msgpack.decode(bodies)]
         messages = [
-            self._message(name, body, kind, headers, wanted)
+            self._message(body, kind, headers, wanted)
             for body, kind in zip(parts, kinds, strict=True)
         ]
         try:
@@ -200,12 +200,11 @@ class QueueModule:
         return True
 
     def _message(
-        self, queue: str, body: bytes, kind: int, headers: bytes | None, options: PublishOptions
+        self, body: bytes, kind: int, headers: bytes | None, options: PublishOptions
     ) -> Message:
         # Unpacked headers are checked again: the decoder allows reserved keys.
         wanted = NO_HEADERS if headers is None else check_headers(_headers(headers))
-        codec = self._manager.config(queue).codec
-        content_type = text_type(body) if kind == AS_TEXT else CONTENT_TYPES[codec]
+        content_type = text_type(body) if kind == AS_TEXT else TYPE_OF_KIND[kind]
         return self._manager.message(body, content_type, wanted, options.id)
 
 

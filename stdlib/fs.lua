@@ -1,0 +1,128 @@
+--- Folders that the app lets its functions read, each an entry of kind `fs.directory`.
+---
+--- Paths start from the entry's folder, with a "/" in front or without, and never lead out of it.
+
+local host, vm = ...
+
+local error, setmetatable, type = error, setmetatable, type
+
+---@class fs
+local M = {}
+
+local function invalid(message)
+  return nil, vm.error(message, "Invalid", false)
+end
+
+---@alias fs.Type "file"|"directory"|"other"
+
+---@class fs.Entry
+---@field name string
+---@field type fs.Type of what a link points to; "other" when that is nothing, or outside
+---@field size integer bytes
+
+---@class fs.Stat
+---@field name string "/" for the folder itself
+---@field type fs.Type
+---@field size integer bytes
+---@field modified integer Unix seconds
+---@field is_dir boolean
+
+--- A folder. Its methods wait for the disk while other handlers run. Errors: NOT_FOUND; INVALID
+--- for a path that is empty or has a NUL byte, and for what the method cannot read;
+--- PERMISSION_DENIED for what leads out of the folder, and what the system forbids.
+---@class fs.Directory
+local Directory = {}
+
+local metatable = {
+  __index = Directory,
+  __name = "fs.Directory",
+  __metatable = false,
+  __newindex = function()
+    error("fs.Directory is read-only", 2)
+  end,
+}
+local ids = setmetatable({}, { __mode = "k" }) -- directory -> its ID
+
+--- Opens a folder by the ID of its entry; NOT_FOUND when there is none.
+---
+--- Example:
+--- ```lua
+--- local templates = fs.get("app:templates")
+--- ```
+---@param id string
+---@return fs.Directory? directory
+---@return Error? err
+function M.get(id)
+  if type(id) ~= "string" or id == "" then
+    return invalid("directory ID must be a non-empty string")
+  end
+  local ok, err = host.open(id)
+  if not ok then
+    return nil, err
+  end
+  local directory = vm.protect(setmetatable({}, metatable))
+  ids[directory] = id
+  return directory
+end
+
+--- Makes a method that takes a path.
+local function method(call)
+  return function(self, path)
+    local id = ids[self]
+    if not id then
+      error("not a directory: call its methods with ':'", 2)
+    elseif type(path) ~= "string" then
+      return invalid("path must be a string, not a " .. type(path))
+    end
+    return call(id, path)
+  end
+end
+
+--- Returns an iterator over what is in a folder, sorted by name.
+---
+--- Example:
+--- ```lua
+--- for entry in templates:readdir("/mails") do
+---   logger.info("found", {name = entry.name, size = entry.size})
+--- end
+--- ```
+---@type fun(self: fs.Directory, path: string): (fun(): fs.Entry?)?, Error?
+Directory.readdir = method(function(id, path)
+  local packed, err = host.readdir(id, path)
+  if not packed then
+    return nil, err
+  end
+  local entries, index = vm.unpack(packed), 0
+  return function()
+    index = index + 1
+    return entries[index] and vm.unpack(entries[index])
+  end
+end)
+
+--- Returns the contents of a file of at most 16 MiB, every byte of them.
+---
+--- Example:
+--- ```lua
+--- local text, err = templates:readfile("mails/welcome.txt")
+--- ```
+---@type fun(self: fs.Directory, path: string): string?, Error?
+Directory.readfile = method(function(id, path)
+  return host.readfile(id, path)
+end)
+
+--- Returns what is known of a file or folder; of what a link points to.
+---
+--- Example:
+--- ```lua
+--- local age = time.now():unix() - templates:stat("mails/welcome.txt").modified
+--- ```
+---@type fun(self: fs.Directory, path: string): fs.Stat?, Error?
+Directory.stat = method(function(id, path)
+  local packed, err = host.stat(id, path)
+  if not packed then
+    return nil, err
+  end
+  return vm.unpack(packed)
+end)
+
+return M

@@ -1,0 +1,41 @@
+import json
+from pathlib import Path
+
+from tests.cli.command import wippy
+
+FILES = {"main.lua", "greet.lua", "_index.yaml", ".luarc.json"}
+
+
+def test_the_new_app_passes_check_and_runs_without_a_warning(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "app"
+
+    created = wippy("init", folder)
+
+    assert created.returncode == 0
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert f"wippy-lua run {folder}" in created.stdout
+    assert wippy("check", folder).stdout == "ok: 5 entries\n"
+    ended = wippy("run", folder, "--drain", "--log-format", "json", "--", "Ada")
+    records = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert ended.returncode == 0
+    assert {record["level"] for record in records} == {"info"}
+    assert [record["name"] for record in records if record["msg"] == "hello"] == ["Ada"]
+
+
+def test_the_editor_settings_point_at_the_standard_library(tmp_path: Path) -> None:
+    wippy("init", cwd=tmp_path)
+
+    settings = json.loads((tmp_path / ".luarc.json").read_text())
+    (library,) = settings["workspace.library"]
+    assert (Path(library) / "queue.lua").is_file()
+
+
+def test_nothing_is_overwritten_or_half_written(tmp_path: Path) -> None:
+    (tmp_path / "greet.lua").write_text("mine")
+
+    ended = wippy("init", tmp_path)
+
+    assert ended.returncode == 1
+    assert ended.stderr == f"error: would overwrite {tmp_path}/greet.lua\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"greet.lua"}
+    assert (tmp_path / "greet.lua").read_text() == "mine"

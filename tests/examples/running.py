@@ -1,0 +1,72 @@
+"""Runs examples as a user does: through the command, in a process of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+COMMAND = (sys.executable, "-m", "wippy_lua")
+
+Line = dict[str, Any]
+
+
+def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Returns this process's environment with the host on the path, and `env`."""
+    return {**os.environ, "PYTHONPATH": str(ROOT / "host"), **(env or {})}
+
+
+def run_command(
+    *arguments: str, env: Mapping[str, str] | None = None, timeout: float = 30
+) -> subprocess.CompletedProcess[str]:
+    """Runs `wippy-lua` to its end, in the folder of the examples; `timeout` is seconds."""
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=EXAMPLES,
+        env=environment(env),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def run_example(
+    name: str, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = 30
+) -> list[Line]:
+    """Runs an example until its queues are empty, and returns the lines of its log."""
+    ended = run_command(
+        "run", name, "--drain", "--log-format", "json", *arguments, env=env, timeout=timeout
+    )
+    assert ended.returncode == 0, ended.stderr
+    return [json.loads(line) for line in ended.stderr.splitlines()]
+
+
+def with_message(lines: list[Line], message: str) -> list[Line]:
+    """Returns the lines that say just this."""
+    return [line for line in lines if line["msg"] == message]
+
+
+@contextmanager
+def process(*command: str) -> Iterator[subprocess.Popen[str]]:
+    """Starts a process with pipes, and kills it at the end if it still runs."""
+    with subprocess.Popen(
+        command,
+        cwd=EXAMPLES,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as started:
+        try:
+            yield started
+        finally:
+            if started.poll() is None:
+                started.kill()
