@@ -10,6 +10,7 @@
 --   :expiry     sorted set of "priority:stream ID" of messages with a time to live
 --   :consumers  sorted set of attached consumers, by the time at which they count as lost
 --   :bell       stream of one entry that wakes one blocked reader
+--   :sent:...   the last publish call of one writer and what it stored, for some minutes
 --   :meta       hash: format, max_length (0 is none), priorities (in use, highest first), sequence
 --
 -- An attempt is one stream entry: whatever gives a message back adds it anew and deletes the old
@@ -19,6 +20,8 @@
 
 local GROUP = "wippy"
 local FORMAT = "1"
+local LARGEST_CREDIT = 100000
+local REMEMBERED = 600000 -- milliseconds; a writer tries no longer than its publishers wait
 local BATCH = 1000 -- messages that one call moves, so that a flood does not hold up the server
 
 local call = redis.call
@@ -225,11 +228,16 @@ function verbs.declare()
   return call("HMGET", meta, "format", "max_length")
 end
 
--- Per message: priority, delay, time to live ("" is none), body, meta -> how many were stored.
+-- writer, number of its call; per message: priority, delay, time to live ("" is none), body, meta -> how many were stored.
 function verbs.publish()
   local max_length, priorities = properties(base)
   if not max_length then
     return undeclared(base)
+  end
+  local writer, number = base .. ":sent:" .. ARGV[2], ARGV[3]
+  local last, result = (call("GET", writer) or ""):match("^(%d+) (%d+)$")
+  if last == number then
+    return tonumber(result) -- stored before the connection broke
   end
   local room = math.huge
   if max_length > 0 then
@@ -238,7 +246,7 @@ function verbs.publish()
     room = max_length - ready - delayed
   end
   local stored = 0
-  for i = 2, #ARGV, 5 do
+  for i = 4, #ARGV, 5 do
     if stored >= room then
       break
     end
@@ -250,6 +258,7 @@ function verbs.publish()
     put(base, priority, fields, now + delay)
     stored = stored + 1
   end
+  call("SET", writer, number .. " " .. stored, "PX", REMEMBERED)
   return stored
 end
 
@@ -281,6 +290,28 @@ function verbs.fetch()
     ring(base) -- this consumer is busy now: another one has to listen for the rest
   end
   return {first[2] and math.max(first[2] - now, 0) or -1, taken}
+end
+
+-- consumer, "priority:entry ID" of all that it knows to hold -> what else it holds, as `fetch`
+-- returns it: that was given to a connection which broke.
+function verbs.recover()
+  local consumer, known = ARGV[2], {}
+  for i = 3, #ARGV do
+    known[ARGV[i]] = true
+  end
+  local _, priorities = properties(base)
+  local found = {}
+  for _, priority in ipairs(priorities or {}) do
+    local key = stream(base, priority)
+    for _, pending in ipairs(call("XPENDING", key, GROUP, "-", "+", LARGEST_CREDIT, consumer)) do
+      local id = pending[1]
+      local entry = not known[priority .. ":" .. id] and call("XRANGE", key, id, id)[1]
+      if entry then
+        found[#found + 1] = {priority, id, entry[2]}
+      end
+    end
+  end
+  return found
 end
 
 -- priority, entry IDs: removes the messages.

@@ -14,6 +14,7 @@ from itertools import count
 from secrets import token_hex
 from typing import Final, cast
 
+import gevent
 from gevent.monkey import is_module_patched
 
 from wippy_lua.clock import Clock
@@ -118,10 +119,14 @@ class RedisDriver:
         attachments, self._attachments = self._attachments, []
         for attachment in attachments:
             attachment.detach()
-        for attachment in attachments:
-            attachment.join(READER_TIMEOUT)
-        self._keeper.stop()
-        self._wire.stop(FLUSH_TIMEOUT)
+        try:
+            endings = [attachment.ending for attachment in attachments]
+            gevent.joinall([ending for ending in endings if ending], timeout=READER_TIMEOUT)
+        finally:  # However impatient the caller is: nothing of this may go on.
+            for attachment in attachments:
+                attachment.cut_off()
+            self._keeper.stop()
+            self._wire.stop(FLUSH_TIMEOUT)
 
     def declare_queue(self, queue: QueueConfig) -> None:
         max_length = _max_length(queue)
@@ -163,7 +168,6 @@ class RedisDriver:
         self._keeper.add(source.base, holder, attached=True)
         attachment = RedisAttachment(
             holder,
-            source.base,
             deliveries,
             self._server,
             self._wire,

@@ -13,7 +13,7 @@ from wippy_lua.errors import WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.drivers.redis_delivery import Holder, RedisDelivery
 from wippy_lua.queue.drivers.redis_outbox import Outbox
-from wippy_lua.queue.drivers.redis_wire import Argument, Call, Undeclared, Wire
+from wippy_lua.queue.drivers.redis_wire import GROUP, Argument, Call, Undeclared, Wire
 
 #: Rounds within a lease: a delivery is extended when half of its lease is left, at the latest.
 ROUNDS: Final = 4
@@ -91,12 +91,17 @@ class Keeper:
 
 
 class _Round(Call):
-    __slots__ = ("_log", "_outbox")
+    __slots__ = ("_command", "_log", "_outbox")
+
+    repeatable = False  # The next one comes soon.
 
     def __init__(self, command: Sequence[Argument], outbox: Outbox, log: Log) -> None:
-        super().__init__(command, repeatable=False)
+        self._command = command
         self._outbox = outbox
         self._log = log
+
+    def command(self) -> Sequence[Argument]:
+        return self._command
 
     def finish(self, reply: object) -> None:
         if reply:
@@ -112,19 +117,22 @@ class _Round(Call):
 class _Extension(Call):
     """Begins the leases of some deliveries anew: XCLAIM leaves out those that are lost."""
 
-    __slots__ = ("_deliveries", "_holder", "_log", "_now")
+    __slots__ = ("_deliveries", "_holder", "_key", "_log", "_now")
+
+    repeatable = False
 
     def __init__(
         self, key: str, holder: Holder, deliveries: list[RedisDelivery], now: float, log: Log
     ) -> None:
-        entries = [delivery.entry for delivery in deliveries]
-        super().__init__(
-            ("XCLAIM", key, "wippy", holder.name, 0, *entries, "JUSTID"), repeatable=False
-        )
+        self._key = key
         self._holder = holder
         self._deliveries = deliveries
         self._now = now
         self._log = log
+
+    def command(self) -> Sequence[Argument]:
+        entries = [delivery.entry for delivery in self._deliveries]
+        return ("XCLAIM", self._key, GROUP, self._holder.name, 0, *entries, "JUSTID")
 
     def finish(self, reply: object) -> None:
         kept = set(cast(list[bytes], reply))

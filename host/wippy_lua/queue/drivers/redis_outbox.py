@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
 from typing import Final, cast
 
 from gevent.event import Event
@@ -42,12 +44,23 @@ class Publication:
     def is_done(self) -> bool:
         return self.stored == len(self.messages)
 
-    def arguments(self, start: int, stop: int, now: float) -> list[Argument]:
-        """Returns what the script wants to know of some of the messages."""
-        delay = max(round((self.due - now) * 1000), 0)
-        ttl = "" if self.expires is None else max(round((self.expires - now) * 1000), 0)
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The messages `start` to `stop` of a publication."""
+
+    publication: Publication
+    start: int
+    stop: int
+
+    def arguments(self, now: float) -> list[Argument]:
+        """Returns what the script wants to know of the messages."""
+        publication = self.publication
+        delay = max(round((publication.due - now) * 1000), 0)
+        expires = publication.expires
+        ttl = "" if expires is None else max(round((expires - now) * 1000), 0)
         flat: list[Argument] = []
-        for priority, body, meta in self.messages[start:stop]:
+        for priority, body, meta in publication.messages[self.start : self.stop]:
             flat += (priority, delay, ttl, body, meta)
         return flat
 
@@ -72,6 +85,8 @@ class Outbox:
         self._is_out = False  # One publish call at a time keeps the order of what finds no room.
         self._is_full = False
         self._restoring = False
+        self._writer = server.client_name
+        self._numbers = count(1)
 
     # Settlements
 
@@ -184,30 +199,38 @@ class Outbox:
         return [_Settlement(command, self._log) for command in commands]
 
     def _publish_call(self) -> Call:
-        parts: list[tuple[Publication, int]] = []
-        arguments: list[Argument] = []
-        now, size = self._clock.monotonic(), CALL_BYTES
+        size = CALL_BYTES
         room = PROBE_MESSAGES if self._is_full else CALL_MESSAGES
+        parts: list[Part] = []
         for publication in self._publications:
             start = stop = publication.stored
             while stop < len(publication.messages) and room > 0 and size > 0:
                 size -= len(publication.messages[stop][1])
                 room -= 1
                 stop += 1
-            parts.append((publication, stop - start))
-            arguments += publication.arguments(start, stop, now)
+            parts.append(Part(publication, start, stop))
             if room <= 0 or size <= 0:
                 break
         self._is_out = True
-        return _Publish(self.script("publish", *arguments), self, parts)
+        return _Publish(self, next(self._numbers), parts)
 
-    def published(self, parts: Sequence[tuple[Publication, int]], stored: int) -> None:
+    def waits(self, publication: Publication) -> bool:
+        """Tells whether somebody still waits for a publication."""
+        return publication in self._publications
+
+    def publish_command(self, number: int, parts: Sequence[Part]) -> Sequence[Argument]:
+        now = self._clock.monotonic()
+        messages = [argument for part in parts for argument in part.arguments(now)]
+        return self.script("publish", self._writer, number, *messages)
+
+    def published(self, parts: Sequence[Part], stored: int) -> None:
         """Tells publications how many of their messages were stored, in their order."""
         self._is_out = False
-        self._is_full = stored < sum(count for _, count in parts)
-        for publication, count in parts:
-            publication.stored += min(count, stored)
-            stored -= min(count, stored)
+        self._is_full = stored < sum(part.stop - part.start for part in parts)
+        for part in parts:
+            publication, here = part.publication, min(part.stop - part.start, stored)
+            publication.stored += here
+            stored -= here
             if publication.is_done:
                 self._leave(publication)
                 publication.woken.set()
@@ -218,13 +241,14 @@ class Outbox:
         else:
             self._wire.offer(self)
 
-    def refused(self, parts: Sequence[tuple[Publication, int]], error: WippyError) -> None:
+    def refused(self, parts: Sequence[Part], error: WippyError) -> None:
         """Fails publications, or keeps them until a lost queue is there again."""
         self._is_out = False
         if isinstance(error, Undeclared):
             self.restore()
             return
-        for publication, _ in parts:
+        for part in parts:
+            publication = part.publication
             publication.failure = error
             publication.woken.set()
             self._leave(publication)
@@ -232,18 +256,22 @@ class Outbox:
 
 
 class _Publish(Call):
-    __slots__ = ("_outbox", "_parts")
+    """Messages of some publications. The server knows the last one by its number, so that one
+    whose answer was lost can be sent again and is stored once."""
 
-    def __init__(
-        self,
-        command: Sequence[Argument],
-        outbox: Outbox,
-        parts: Sequence[tuple[Publication, int]],
-    ) -> None:
-        # Sent again it could store the messages twice: the publisher has to decide.
-        super().__init__(command, repeatable=False)
+    __slots__ = ("_number", "_outbox", "_parts")
+
+    def __init__(self, outbox: Outbox, number: int, parts: Sequence[Part]) -> None:
         self._outbox = outbox
+        self._number = number
         self._parts = parts
+
+    @property
+    def is_wanted(self) -> bool:
+        return any(self._outbox.waits(part.publication) for part in self._parts)
+
+    def command(self) -> Sequence[Argument]:
+        return self._outbox.publish_command(self._number, self._parts)
 
     def finish(self, reply: object) -> None:
         self._outbox.published(self._parts, cast(int, reply))
@@ -255,11 +283,14 @@ class _Publish(Call):
 class _Settlement(Call):
     """Acks or releases. An entry is settled once, so that doing it again changes nothing."""
 
-    __slots__ = ("_log",)
+    __slots__ = ("_command", "_log")
 
     def __init__(self, command: Sequence[Argument], log: Log) -> None:
-        super().__init__(command)
+        self._command = command
         self._log = log
+
+    def command(self) -> Sequence[Argument]:
+        return self._command
 
     def finish(self, reply: object) -> None:
         """Has nothing to tell anybody."""
@@ -269,12 +300,17 @@ class _Settlement(Call):
 
 
 class _Restore(Call):
-    __slots__ = ("_outbox", "_queue")
+    """Declares a lost queue again."""
+
+    __slots__ = ("_command", "_outbox", "_queue")
 
     def __init__(self, command: Sequence[Argument], outbox: Outbox, queue: str) -> None:
-        super().__init__(command)
+        self._command = command
         self._outbox = outbox
         self._queue = queue
+
+    def command(self) -> Sequence[Argument]:
+        return self._command
 
     def finish(self, reply: object) -> None:
         self._outbox.restored(QueueNotFound(self._queue) if reply is None else None)

@@ -19,6 +19,7 @@ from wippy_lua.queue.drivers.redis_outbox import Outbox
 from wippy_lua.queue.drivers.redis_wire import (
     ANSWER_TIMEOUT,
     FIRST_RECONNECT,
+    GROUP,
     LAST_RECONNECT,
     UNREACHABLE,
     Argument,
@@ -57,7 +58,6 @@ class RedisAttachment:
     def __init__(
         self,
         holder: ReadingHolder,
-        base: str,
         sink: Sink,
         server: Server,
         wire: Wire,
@@ -66,7 +66,7 @@ class RedisAttachment:
         log: Log,
     ) -> None:
         self._holder = holder
-        self._base = base
+        self._base = holder.outbox.base
         self._put = sink.put
         self._server = server
         self._wire = wire
@@ -75,6 +75,7 @@ class RedisAttachment:
         self._log = log
         self.is_attached = True
         self._client: int | None = None
+        self._has_read = False
         #: Messages of one read, by the size of those before.
         self._limit = 100
         self._greenlet = gevent.spawn(self._run)
@@ -89,15 +90,18 @@ class RedisAttachment:
         self._ending = gevent.spawn(self._end)
 
     @property
+    def ending(self) -> gevent.Greenlet[[], None] | None:
+        """What runs from `detach` until the reader has left the server; None before."""
+        return self._ending
+
+    @property
     def has_ended(self) -> bool:
         return self._ending is not None and self._ending.ready()
 
-    def join(self, timeout: float) -> None:
-        """Waits for the end of a detached reader; what does not end in time is cut off."""
-        self._greenlet.join(timeout)
+    def cut_off(self) -> None:
+        """Ends a reader that did not end in time; what it was being given comes back later."""
         self._greenlet.kill()
         if self._ending is not None:
-            self._ending.join(timeout)
             self._ending.kill()
 
     def _end(self) -> None:
@@ -132,6 +136,8 @@ class RedisAttachment:
             except UNREACHABLE as error:
                 self._log.warning("reading interrupted", error=str(error))
             except ResponseError as error:
+                self._refused(translate(error))
+            except WippyError as error:
                 self._refused(error)
             if self._clock.monotonic() - began > LAST_RECONNECT:
                 delay = FIRST_RECONNECT
@@ -139,21 +145,35 @@ class RedisAttachment:
                 gevent.sleep(delay * random.uniform(0.5, 1.0))
             delay = min(delay * 2, LAST_RECONNECT)
 
-    def _refused(self, error: ResponseError) -> None:
-        known = translate(error)
-        if isinstance(known, Undeclared):
+    def _refused(self, error: WippyError) -> None:
+        if isinstance(error, Undeclared):
             self._holder.outbox.restore()
         else:
-            self._log.error("reading refused", error=known.message)
+            self._log.error("reading refused", error=error.message)
 
     def _connect_and_read(self) -> None:
         connection = self._server.connect(LONGEST_READ + ANSWER_TIMEOUT)
         try:
             self._client = cast(int, exchange(connection, ("CLIENT", "ID")))
+            if self._has_read:
+                self._recover()
+            self._has_read = True
             self._read(connection)
         finally:
             self._client = None
             connection.disconnect()
+
+    def _recover(self) -> None:
+        """Takes over what the server gave to the connection that broke.
+
+        It is asked over the wire, behind all settlements: nothing that was settled meanwhile is
+        taken for lost. Whatever is settled from here on is known.
+        """
+        known = [delivery.priority + b":" + delivery.entry for delivery in self._holder.held]
+        command = self._holder.outbox.script("recover", self._holder.name, *known)
+        found = cast(list[list[object]], self._wire.ask(command))
+        if found:
+            self._deliver(found)
 
     def _read(self, connection: Connection) -> None:
         bell: bytes = b""
@@ -184,7 +204,7 @@ class RedisAttachment:
         longest = int(LONGEST_READ * 1000)
         block = longest if wait < 0 else min(max(wait, 1), longest)
         bell_key = f"{self._base}:bell"
-        command: list[Argument] = ["XREADGROUP", "GROUP", "wippy", self._holder.name]
+        command: list[Argument] = ["XREADGROUP", "GROUP", GROUP, self._holder.name]
         command += ["COUNT", limit, "BLOCK", block, "STREAMS", bell_key, self._base, ">", ">"]
         reply = cast(list[tuple[bytes, list[list[object]]]] | None, exchange(connection, command))
         bell, taken = b"", list[list[object]]()

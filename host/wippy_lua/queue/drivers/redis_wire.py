@@ -35,6 +35,7 @@ from wippy_lua.log import Log
 
 Argument: TypeAlias = str | bytes | int
 
+GROUP: Final = "wippy"  #: the consumer group of every stream, as `redis.lua` has it
 CONNECT_TIMEOUT: Final = 5.0  #: seconds for a connection, and for an answer of a live server
 ANSWER_TIMEOUT: Final = 10.0
 FIRST_RECONNECT: Final = 0.05  #: seconds before the first try to connect again, and at most
@@ -64,6 +65,7 @@ class Server:
     """A Redis server by its URL, and the script that it runs for us."""
 
     def __init__(self, url: str, client_name: str) -> None:
+        self.client_name = client_name
         self._script = files(__package__).joinpath("redis.lua").read_bytes()
         self._sha = sha1(self._script, usedforsecurity=False).hexdigest()
         # Only a maker of connections: the pool's own bookkeeping fails at 100 of them.
@@ -121,17 +123,19 @@ class Call:
     `finish` and `fail` run on the wire's greenlet and must not block.
     """
 
-    __slots__ = ("command", "repeatable")
+    __slots__ = ()
 
-    def __init__(self, command: Sequence[Argument], repeatable: bool = True) -> None:
-        self.command = command
-        #: Whether it does no harm to send it again when its answer was lost.
-        self.repeatable = repeatable
+    #: Whether it is sent again when its answer was lost, which must do no harm then.
+    repeatable = True
 
     @property
     def is_wanted(self) -> bool:
-        """Tells whether it should still be sent."""
+        """Tells whether it should still be sent; what is not is failed."""
         return True
+
+    def command(self) -> Sequence[Argument]:
+        """Returns the command as it is right now."""
+        raise NotImplementedError
 
     def finish(self, reply: object) -> None:
         raise NotImplementedError
@@ -143,10 +147,10 @@ class Call:
 class Question(Call):
     """A call whose answer a greenlet waits for."""
 
-    __slots__ = ("_answered", "_error", "_reply", "_waiting")
+    __slots__ = ("_answered", "_command", "_error", "_reply", "_waiting")
 
     def __init__(self, command: Sequence[Argument]) -> None:
-        super().__init__(command)
+        self._command = command
         self._answered = Event()
         self._reply: object = None
         self._error: WippyError | None = None
@@ -155,6 +159,9 @@ class Question(Call):
     @property
     def is_wanted(self) -> bool:
         return self._waiting
+
+    def command(self) -> Sequence[Argument]:
+        return self._command
 
     def finish(self, reply: object) -> None:
         self._reply = reply
@@ -217,14 +224,15 @@ class Wire:
             self.ask(("PING",), timeout)
         except WippyError as error:
             self._log.warning("not everything was sent before the stop", error=error.message)
-        self._greenlet.kill()
-        self._greenlet = None
-        self._disconnect()
-        for call in [*self._unanswered, *self._calls]:
-            call.fail(stopped())
-        self._unanswered.clear()
-        self._calls.clear()
-        self._sources.clear()
+        finally:
+            self._greenlet.kill()
+            self._greenlet = None
+            self._disconnect()
+            for call in [*self._unanswered, *self._calls]:
+                call.fail(stopped())
+            self._unanswered.clear()
+            self._calls.clear()
+            self._sources.clear()
 
     def submit(self, call: Call) -> None:
         """Sends a call with the next round trip."""
@@ -259,15 +267,17 @@ class Wire:
         """Returns what to send: settlements before the questions that were asked after them."""
         sources, self._sources = self._sources, {}
         gathered = [call for source in sources for call in source.take_calls()]
-        asked = [call for call in self._calls if call.is_wanted]
-        self._calls.clear()
-        return gathered + asked
+        asked, self._calls = self._calls, deque()
+        for call in asked:
+            if not call.is_wanted:
+                call.fail(self.late())
+        return gathered + [call for call in asked if call.is_wanted]
 
     def _round_trip(self, connection: Connection, calls: list[Call]) -> None:
         unanswered, refused = deque(calls), []
         self._unanswered = unanswered
         try:
-            packed = connection.pack_commands([call.command for call in calls])
+            packed = connection.pack_commands([call.command() for call in calls])
             connection.send_packed_command(packed, check_health=False)
             while unanswered:
                 reply = _read(connection)
@@ -288,7 +298,7 @@ class Wire:
         while unanswered:
             call = unanswered.popleft()
             if not call.repeatable:
-                call.fail(_unknown_fate(self.late()))
+                call.fail(self.late())
 
     def _lose(self, failure: WippyError) -> None:
         self._disconnect()
@@ -332,9 +342,3 @@ def _read(connection: Connection) -> object:
         return connection.read_response()
     except ResponseError as error:
         return error
-
-
-def _unknown_fate(cause: WippyError) -> WippyError:
-    return WippyError(
-        f"{cause.message}; it may have been stored or not", kind=Kind.UNAVAILABLE, retryable=True
-    )
