@@ -54,6 +54,11 @@ class RedisServer:
             self._process.wait(timeout=10)
             self._process = None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "the server does not run"
+        return self._process.pid
+
     def client(self) -> redis.Redis:
         """Returns a client for what a test does to the server itself; to be closed."""
         return redis.Redis.from_url(self.url)
