@@ -156,6 +156,25 @@ def test_what_a_broken_read_was_given_comes_at_once(
     assert time.monotonic() - began < LEASE / 2
 
 
+def test_connections_that_break_again_and_again_lose_and_repeat_nothing(
+    server: RedisServer, queue: QueueProbe
+) -> None:
+    handlers = [Handler() for _ in range(3)]
+    for handler in handlers:
+        queue.driver.attach(queue.id, 20, handler)
+    load = Load(queue)
+    with server.client() as client:
+        for _ in range(15):
+            gevent.sleep(0.15)
+            client.client_kill_filter(skipme=True, _type="normal")
+    load.stop()
+    assert load.failures == []
+    assert queue.shows(ready=0)
+    handled = [body for handler in handlers for body in handler.seen]
+    assert sorted(handled) == sorted(load.confirmed)
+    assert sum(handler.times for handler in handlers) == len(handled)
+
+
 @contextmanager
 def host_process(server: RedisServer, mode: str) -> Iterator[subprocess.Popen[str]]:
     """Runs a consumer of the queue in a process of its own."""
