@@ -18,8 +18,11 @@ from wippy_lua.errors import Kind, QueueNotFound, WippyError
 from wippy_lua.log import Log, NullLog
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.driver import Driver
-from wippy_lua.queue.drivers.redis import RedisDriver
+from wippy_lua.queue.drivers.redis import RedisDriver, from_entry
 from wippy_lua.queue.message import JSON, TEXT
+from wippy_lua.registry.entry import Entry
+from wippy_lua.registry.kinds import RedisDriverSpec
+from wippy_lua.registry.problem import Mark
 from wippy_lua.testing import DriverSuite, QueueProbe
 from wippy_lua.testing.probe import Patience, eventually
 
@@ -210,6 +213,27 @@ def test_messages_delayed_together_come_in_their_order(driver: RedisDriver) -> N
     bodies = [b"%d" % n for n in range(30)]
     queue.publish(*bodies, delay=0.2)
     assert queue.attach(credit=1).drain(30) == bodies
+
+
+def test_more_messages_than_one_sweep_drops_expire_exactly(driver: RedisDriver) -> None:
+    (queue,) = declare(driver)
+    queue.publish(*[b"gone"] * 3000, ttl=0.3)
+    queue.publish(b"kept")
+    gevent.sleep(0.5)
+    inbox = queue.attach()
+    assert inbox.drain(1) == [b"kept"]
+    assert inbox.is_quiet()
+    assert queue.shows(ready=0)
+
+
+def test_expired_messages_leave_the_server_though_nobody_looks(
+    driver: RedisDriver, client: redis.Redis
+) -> None:
+    (queue,) = declare(driver)
+    queue.publish(*[b"m"] * 10, ttl=0.1)
+    assert client.xlen(base_of(queue)) == 10
+    assert eventually(lambda: client.xlen(base_of(queue)) == 0, PATIENCE)
+    assert client.zcard(f"{base_of(queue)}:expiry") == 0
 
 
 # Leases
@@ -436,6 +460,31 @@ def test_prefixes_keep_queues_of_one_name_apart(server: RedisServer) -> None:
     finally:
         for driver in drivers:
             driver.stop()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1", "redis://127.0.0.1?db=x"])
+def test_a_url_that_is_none_is_invalid(url: str) -> None:
+    spec = RedisDriverSpec(url=url)
+    entry = Entry("app:redis", "queue.driver.redis", spec, Mark("_index.yaml"), Path())
+    with pytest.raises(WippyError, match=r"app:redis: .*URL") as caught:
+        from_entry(entry, SystemClock(), NullLog())
+    assert caught.value.kind is Kind.INVALID
+
+
+def test_a_password_that_is_refused_is_no_reason_to_try_again(
+    server: RedisServer, client: redis.Redis
+) -> None:
+    client.config_set("requirepass", "secret")
+    try:
+        driver = RedisDriver(
+            server.url.replace("//", "//:my-guess@"), SystemClock(), NullLog(), lease=LEASE
+        )
+        with pytest.raises(WippyError) as caught:
+            driver.start()
+    finally:
+        client.config_set("requirepass", "")
+    assert (caught.value.kind, caught.value.retryable) == (Kind.PERMISSION_DENIED, False)
+    assert "my-guess" not in caught.value.message
 
 
 def test_an_unreachable_server_fails_the_start(tmp_path: Path) -> None:

@@ -262,6 +262,26 @@ function verbs.publish()
   return stored
 end
 
+-- Adds to `taken` what there is of a priority, up to a limit.
+local function read(priority, consumer, limit, taken)
+  local key = stream(base, priority)
+  while #taken < limit do
+    local missing = limit - #taken
+    local reply = call("XREADGROUP", "GROUP", GROUP, consumer, "COUNT", missing, "STREAMS", key, ">")
+    if not reply then
+      return
+    end
+    for _, entry in ipairs(reply[1][2]) do
+      local expires = tonumber((field(entry[2], "_expires")))
+      if expires and expires <= now then
+        withdraw(base, priority, entry[1]) -- one of more than a sweep drops
+      else
+        taken[#taken + 1] = {priority, entry[1], entry[2]}
+      end
+    end
+  end
+end
+
 -- consumer, limit, bell ID ("" is none) -> milliseconds to the next delayed message (-1 is
 -- none), then for each message priority, entry ID, fields.
 function verbs.fetch()
@@ -274,19 +294,14 @@ function verbs.fetch()
     call("XACK", base .. ":bell", GROUP, bell)
   end
   sweep(base)
-  local missing, taken, beyond_zero = tonumber(limit), {}, false
+  local taken, beyond_zero = {}, 0
+  limit = tonumber(limit)
   for _, priority in ipairs(priorities) do
-    local key = stream(base, priority)
-    local reply = missing > 0
-      and call("XREADGROUP", "GROUP", GROUP, consumer, "COUNT", missing, "STREAMS", key, ">")
-    for _, entry in ipairs(reply and reply[1][2] or {}) do
-      taken[#taken + 1] = {priority, entry[1], entry[2]}
-      missing = missing - 1
-      beyond_zero = beyond_zero or priority ~= "0"
-    end
+    read(priority, consumer, limit, taken)
+    beyond_zero = priority ~= "0" and #taken or beyond_zero
   end
   local first = call("ZRANGE", base .. ":delayed", 0, 0, "WITHSCORES")
-  if missing == 0 and (beyond_zero or first[2]) then
+  if #taken == limit and (beyond_zero > 0 or first[2]) then
     ring(base) -- this consumer is busy now: another one has to listen for the rest
   end
   return {first[2] and math.max(first[2] - now, 0) or -1, taken}
@@ -363,6 +378,7 @@ function verbs.keep()
   for i = 3, #ARGV do
     call("ZADD", base .. ":consumers", now + lease, ARGV[i])
   end
+  sweep(base) -- for queues that nobody reads: what expired is not kept for ever
   local lost = 0
   for _, priority in ipairs(priorities) do
     local key = stream(base, priority)

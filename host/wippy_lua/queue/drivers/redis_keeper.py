@@ -66,6 +66,8 @@ class Keeper:
     def _run(self) -> None:
         while True:
             self._clock.sleep(self._lease / ROUNDS)
+            if self._wire.failure is not None:
+                continue  # Rounds that wait for a connection would only pile up.
             for base in self._outboxes:
                 self._wire.submit(self._round(base))
             self._extend()
@@ -74,7 +76,6 @@ class Keeper:
         names = [h.name for h in self._attached if self._holders[h] == base]
         lease = round(self._lease * 1000)
         outbox = self._outboxes[base]
-        # Longer than a round: one that came late is no sign of death.
         return _Round(outbox.script("keep", lease, *names), outbox, self._log)
 
     def _extend(self) -> None:
