@@ -293,6 +293,19 @@ def test_what_is_held_three_times_the_lease_is_delivered_once(
     assert elsewhere.is_quiet()
 
 
+def test_what_an_operator_has_taken_keeps_its_lease(
+    driver: RedisDriver, other: RedisDriver
+) -> None:
+    queue, remote = declare(driver, other)
+    queue.publish(b"m")
+    (taken,) = driver.take(queue.id, 1)
+    elsewhere = remote.attach()
+    gevent.sleep(2 * LEASE)
+    assert elsewhere.is_quiet()
+    taken.release(0.0, charged=False)
+    assert elsewhere.receive().attempt == 1
+
+
 def test_consumers_leave_no_names_on_the_server(
     driver: RedisDriver, other: RedisDriver, client: redis.Redis
 ) -> None:
@@ -337,14 +350,15 @@ def test_a_waiting_reader_goes_on_after_a_flush(driver: RedisDriver, client: red
 
 
 def test_a_queue_that_is_not_ours_to_make_stays_flushed(
-    driver: RedisDriver, client: redis.Redis
+    driver: RedisDriver, other: RedisDriver, client: redis.Redis
 ) -> None:
     (queue,) = declare(driver)
-    config = QueueConfig(queue.id, "app:redis", queue.id.removeprefix("app:"), declare=False)
-    driver.declare_queue(config)
+    name = queue.id.removeprefix("app:")
+    other.declare_queue(QueueConfig(queue.id, "app:redis", name, declare=False))
+    driver.stop()
     client.flushall()
     with pytest.raises(QueueNotFound):
-        queue.publish(b"m")
+        QueueProbe(other, queue.id, PATIENCE).publish(b"m")
 
 
 def test_a_script_that_was_flushed_is_loaded_again(

@@ -69,10 +69,9 @@ def from_entry(entry: Entry, clock: Clock, log: Log) -> RedisDriver:
 
 @dataclass(frozen=True, slots=True)
 class RedisQueue:
-    """One queue: its name, the key that all its keys begin with, and its way to the server."""
+    """One queue by its name, and the way to it."""
 
     name: str
-    base: str
     outbox: Outbox
 
 
@@ -144,9 +143,10 @@ class RedisDriver:
         if queue.declare and int(stored) != max_length:
             shown = {"max_length": int(stored) or "none"}
             raise _conflict(queue, shown, {"max_length": max_length or "none"})
+        there = self._by_name.setdefault(queue.queue_name, there)
+        self._queues[queue.id] = there
         there.outbox.declared(int(stored), creates=queue.declare)
-        self._queues[queue.id] = self._by_name[queue.queue_name] = there
-        self._keeper.watch(there.base, there.outbox)
+        self._keeper.watch(there.outbox)
 
     def publish(
         self,
@@ -165,7 +165,7 @@ class RedisDriver:
     def attach(self, queue: str, credit: int, deliveries: Sink) -> Attachment:
         source = self._serving(queue)
         holder = ReadingHolder(next(self._names), source.outbox, self._move, credit)
-        self._keeper.add(source.base, holder, attached=True)
+        self._keeper.add(holder, attached=True)
         attachment = RedisAttachment(
             holder,
             deliveries,
@@ -203,16 +203,21 @@ class RedisDriver:
     def take(self, queue: str, limit: int) -> list[Delivery]:
         source = self._serving(queue)
         holder = Holder(next(self._names), source.outbox, self._move, limit)
-        self._keeper.add(source.base, holder, attached=False)
         taken: list[Delivery] = []
-        while len(taken) < limit:
-            wanted = min(limit - len(taken), TAKE_LIMIT)
-            reply = self._ask(source, "fetch", holder.name, wanted, "")
-            entries = cast(tuple[int, list[list[object]]], reply)[1]
-            now = self._clock.monotonic()
-            taken += [holder.take_over(item, now) for item in entries]
-            if len(entries) < wanted:
-                break
+        try:
+            while len(taken) < limit:
+                wanted = min(limit - len(taken), TAKE_LIMIT)
+                reply = self._ask(source, "fetch", holder.name, wanted, "")
+                items = cast(tuple[int, list[list[object]]], reply)[1]
+                now = self._clock.monotonic()
+                taken += [holder.take_over(item, now) for item in items]
+                if len(items) < wanted:
+                    break
+        except WippyError:
+            for delivery in taken:
+                delivery.release(0.0, charged=False)  # Nobody will get to know of them.
+            raise
+        self._keeper.add(holder, attached=False)
         source.outbox.kick()
         return taken
 
@@ -238,7 +243,7 @@ class RedisDriver:
         base = f"{self._prefix}:{{{queue.queue_name}}}"
         log = self._log.bind(queue=queue.id)
         outbox = Outbox(queue.id, base, self._server, self._wire, self._clock, log)
-        return RedisQueue(queue.queue_name, base, outbox)
+        return RedisQueue(queue.queue_name, outbox)
 
     def _ask(self, queue: RedisQueue, verb: str, *arguments: str | int) -> object:
         """Runs a verb on a queue, again after restoring one that the server has lost."""
@@ -256,7 +261,7 @@ class RedisDriver:
         self, outbox: Outbox, priority: bytes, entry: bytes, queue: str, message: Message
     ) -> None:
         target = self._serving(queue)
-        keys = outbox.base, target.base
+        keys = outbox.base, target.outbox.base
         meta = encode_meta(message)
         command = self._server.script(
             "move", keys, priority, entry, priority_of(message), message.body, meta

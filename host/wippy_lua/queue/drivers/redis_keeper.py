@@ -30,9 +30,8 @@ class Keeper:
         self._clock = clock
         self._log = log
         self._greenlet: gevent.Greenlet[[], None] | None = None
-        #: By base key.
-        self._outboxes: dict[str, Outbox] = {}
-        self._holders: dict[Holder, str] = {}
+        self._outboxes: dict[Outbox, None] = {}
+        self._holders: set[Holder] = set()
         self._attached: set[Holder] = set()
 
     def start(self) -> None:
@@ -48,16 +47,16 @@ class Keeper:
         self._holders.clear()
         self._attached.clear()
 
-    def watch(self, base: str, outbox: Outbox) -> None:
+    def watch(self, outbox: Outbox) -> None:
         """Looks after a queue from now on."""
-        self._outboxes[base] = outbox
+        self._outboxes[outbox] = None
 
-    def add(self, base: str, holder: Holder, *, attached: bool) -> None:
+    def add(self, holder: Holder, *, attached: bool) -> None:
         """Looks after what a holder has, until that is settled; `attached` ones are counted."""
-        self._holders[holder] = base
+        self._holders.add(holder)
         if attached:
             self._attached.add(holder)
-            self._wire.submit(self._round(base))
+            self._wire.submit(self._round(holder.outbox))
 
     def detach(self, holder: Holder) -> None:
         """Counts a holder no longer as a consumer."""
@@ -68,24 +67,21 @@ class Keeper:
             self._clock.sleep(self._lease / ROUNDS)
             if self._wire.failure is not None:
                 continue  # Rounds that wait for a connection would only pile up.
-            for base in self._outboxes:
-                self._wire.submit(self._round(base))
+            for outbox in self._outboxes:
+                self._wire.submit(self._round(outbox))
             self._extend()
 
-    def _round(self, base: str) -> Call:
-        names = [h.name for h in self._attached if self._holders[h] == base]
+    def _round(self, outbox: Outbox) -> Call:
+        names = [holder.name for holder in self._attached if holder.outbox is outbox]
         lease = round(self._lease * 1000)
-        outbox = self._outboxes[base]
         return _Round(outbox.script("keep", lease, *names), outbox, self._log)
 
     def _extend(self) -> None:
-        settled = [h for h in self._holders if not h.held and h not in self._attached]
-        for holder in settled:
-            del self._holders[holder]
+        self._holders = {h for h in self._holders if h.held or h in self._attached}
         now = self._clock.monotonic()
-        for holder, base in self._holders.items():
+        for holder in self._holders:
             old = [d for d in holder.held if now - d.leased >= self._lease / ROUNDS]
-            for key, deliveries in _by_stream(base, old):
+            for key, deliveries in _by_stream(holder.outbox.base, old):
                 for start in range(0, len(deliveries), CALL_ENTRIES):
                     chunk = deliveries[start : start + CALL_ENTRIES]
                     self._wire.submit(_Extension(key, holder, chunk, now, self._log))

@@ -74,7 +74,7 @@ class Outbox:
         self.base = base
         self._queue = queue
         self._max_length = 0
-        self._creates = True
+        self._creates = False
         self._server = server
         self._wire = wire
         self._clock = clock
@@ -155,9 +155,9 @@ class Outbox:
             self._wire.submit(_Restore(self._declare_command(), self, self._queue))
 
     def declared(self, max_length: int, creates: bool) -> None:
-        """Knows the queue's bound, and whether it is made again when the server has lost it."""
+        """Notes the queue's bound, and whether to make it again when the server has lost it."""
         self._max_length = max_length
-        self._creates = creates
+        self._creates = self._creates or creates  # One of several IDs of the queue is enough.
 
     def _declare_command(self) -> Sequence[Argument]:
         return self.script("declare", self._max_length, int(self._creates))
