@@ -17,7 +17,7 @@ from uuid import uuid4
 import gevent
 
 from tests.benchmarks.workload import Workload
-from tests.drivers.redis_server import RedisServer
+from tests.drivers.redis.server import RedisServer
 from wippy_lua import Host
 
 BATCH = 1000

@@ -1,4 +1,4 @@
-"""A host process for tests: `python -m tests.drivers.redis_app URL QUEUE MODE`.
+"""A host process for tests: `python -m tests.drivers.redis.app URL QUEUE MODE`.
 
 `hold` keeps what it is given, `handle` prints each body and acks it. A line on standard output
 says that it runs.

@@ -15,7 +15,7 @@ from textwrap import dedent
 import gevent
 import pytest
 
-from tests.drivers.redis_server import RedisServer
+from tests.drivers.redis.server import RedisServer
 from tests.host.apps import Gate, make_host, wait_for
 from wippy_lua.clock import SystemClock
 from wippy_lua.errors import Kind, WippyError
@@ -28,7 +28,7 @@ from wippy_lua.testing.probe import Patience
 
 pytestmark = pytest.mark.network
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LEASE = 1.0
 QUEUE = QueueConfig("app:tasks", "app:redis", "tasks")
 
@@ -178,7 +178,7 @@ def test_connections_that_break_again_and_again_lose_and_repeat_nothing(
 @contextmanager
 def host_process(server: RedisServer, mode: str) -> Iterator[subprocess.Popen[str]]:
     """Runs a consumer of the queue in a process of its own."""
-    command = [sys.executable, "-m", "tests.drivers.redis_app", server.url, "tasks", mode]
+    command = [sys.executable, "-m", "tests.drivers.redis.app", server.url, "tasks", mode]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "host")}
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
