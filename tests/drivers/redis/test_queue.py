@@ -127,9 +127,9 @@ def test_messages_delayed_together_come_in_their_order(driver: RedisDriver) -> N
 
 def test_more_messages_than_one_sweep_drops_expire_exactly(driver: RedisDriver) -> None:
     (queue,) = declare(driver)
-    queue.publish(*[b"gone"] * 3000, ttl=0.3)
+    queue.publish(*[b"gone" * 500] * 5000, ttl=0.5)  # More than a sweep, more than a batch.
     queue.publish(b"kept")
-    gevent.sleep(0.5)
+    gevent.sleep(0.6)
     inbox = queue.attach()
     assert inbox.drain(1) == [b"kept"]
     assert inbox.is_quiet()
@@ -144,6 +144,18 @@ def test_expired_messages_leave_the_server_though_nobody_looks(
     assert client.xlen(base_of(queue)) == 10
     assert eventually(lambda: client.xlen(base_of(queue)) == 0, PATIENCE)
     assert client.zcard(f"{base_of(queue)}:expiry") == 0
+
+
+def test_large_messages_come_a_few_at_a_time(driver: RedisDriver) -> None:
+    (queue,) = declare(driver)
+    bodies = [bytes([n]) * 2_000_000 for n in range(20)]
+    for body in bodies:
+        queue.publish(body)
+    commands = driver._server.script("fetch", (base_of(queue),), "reader", 1000, "")
+    reply: Any = driver._wire.ask(commands)
+    assert len(reply[1]) == 8  # The size is not known before some are read.
+    inbox = queue.attach(credit=100)
+    assert sorted(inbox.drain(20)) == bodies  # The first ones once their lease has ended.
 
 
 # Leases

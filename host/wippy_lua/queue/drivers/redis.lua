@@ -20,6 +20,9 @@
 
 local GROUP = "wippy"
 local FORMAT = "1"
+local READ_BYTES = 4194304 -- bytes that one fetch brings, more only in its last message
+local FIRST_READ = 8
+local ENTRY_BYTES = 200 -- what a message takes beside its body, about
 local LARGEST_CREDIT = 100000
 local REMEMBERED = 600000 -- milliseconds; a writer tries no longer than its publishers wait
 local BATCH = 1000 -- messages that one call moves, so that a flood does not hold up the server
@@ -262,28 +265,33 @@ function verbs.publish()
   return stored
 end
 
--- Adds to `taken` what there is of a priority, up to a limit.
-local function read(priority, consumer, limit, taken)
+-- Adds to `batch` what there is of a priority, until it holds enough.
+local function read(priority, consumer, batch)
   local key = stream(base, priority)
-  while #taken < limit do
-    local missing = limit - #taken
-    local reply = call("XREADGROUP", "GROUP", GROUP, consumer, "COUNT", missing, "STREAMS", key, ">")
+  while #batch.taken < batch.limit and batch.bytes < READ_BYTES do
+    -- Sizes are known only once a message is read, so that the first read of a batch is small.
+    local average = batch.seen > 0 and batch.bytes / batch.seen or READ_BYTES / FIRST_READ
+    local fitting = math.max(math.floor((READ_BYTES - batch.bytes) / average), 1)
+    local count = math.min(batch.limit - #batch.taken, fitting)
+    local reply = call("XREADGROUP", "GROUP", GROUP, consumer, "COUNT", count, "STREAMS", key, ">")
     if not reply then
       return
     end
     for _, entry in ipairs(reply[1][2]) do
       local expires = tonumber((field(entry[2], "_expires")))
+      batch.seen = batch.seen + 1
+      batch.bytes = batch.bytes + #entry[2][2] + ENTRY_BYTES
       if expires and expires <= now then
         withdraw(base, priority, entry[1]) -- one of more than a sweep drops
       else
-        taken[#taken + 1] = {priority, entry[1], entry[2]}
+        batch.taken[#batch.taken + 1] = {priority, entry[1], entry[2]}
       end
     end
   end
 end
 
 -- consumer, limit, bell ID ("" is none) -> milliseconds to the next delayed message (-1 is
--- none), then for each message priority, entry ID, fields.
+-- none, 0 is to fetch again), then for each message priority, entry ID, fields.
 function verbs.fetch()
   local consumer, limit, bell = ARGV[2], ARGV[3], ARGV[4]
   local _, priorities = properties(base)
@@ -294,17 +302,19 @@ function verbs.fetch()
     call("XACK", base .. ":bell", GROUP, bell)
   end
   sweep(base)
-  local taken, beyond_zero = {}, 0
-  limit = tonumber(limit)
+  local batch = {taken = {}, limit = tonumber(limit), bytes = 0, seen = 0}
+  local taken, beyond_zero = batch.taken, 0
   for _, priority in ipairs(priorities) do
-    read(priority, consumer, limit, taken)
+    read(priority, consumer, batch)
     beyond_zero = priority ~= "0" and #taken or beyond_zero
   end
   local first = call("ZRANGE", base .. ":delayed", 0, 0, "WITHSCORES")
-  if #taken == limit and (beyond_zero > 0 or first[2]) then
+  if #taken == batch.limit and (beyond_zero > 0 or first[2]) then
     ring(base) -- this consumer is busy now: another one has to listen for the rest
   end
-  return {first[2] and math.max(first[2] - now, 0) or -1, taken}
+  local wait = first[2] and math.max(first[2] - now, 0) or -1
+  -- All that was read had expired: there may be more, and only a fetch knows what to drop.
+  return {#taken == 0 and batch.seen > 0 and 0 or wait, taken}
 end
 
 -- consumer, "priority:entry ID" of all that it knows to hold -> what else it holds, as `fetch`

@@ -31,6 +31,7 @@ try:
     from wippy_lua.queue.drivers.redis_delivery import Holder
     from wippy_lua.queue.drivers.redis_entry import (
         FORMAT,
+        Item,
         decode_entry,
         encode_meta,
         published_at,
@@ -208,10 +209,10 @@ class RedisDriver:
             while len(taken) < limit:
                 wanted = min(limit - len(taken), TAKE_LIMIT)
                 reply = self._ask(source, "fetch", holder.name, wanted, "")
-                items = cast(tuple[int, list[list[object]]], reply)[1]
+                items = cast(tuple[int, list[Item]], reply)[1]
                 now = self._clock.monotonic()
                 taken += [holder.take_over(item, now) for item in items]
-                if len(items) < wanted:
+                if not items:
                     break
         except WippyError:
             for delivery in taken:

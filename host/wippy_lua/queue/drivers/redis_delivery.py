@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from wippy_lua.queue.drivers.redis_entry import decode_entry
+from wippy_lua.queue.drivers.redis_entry import Item, decode_entry
 from wippy_lua.queue.drivers.redis_outbox import Outbox
 from wippy_lua.queue.message import Delivery, Message
 
@@ -27,7 +27,7 @@ class Holder:
         self.free = credit
         self.held: set[RedisDelivery] = set()
 
-    def take_over(self, item: list[object], now: float) -> RedisDelivery:
+    def take_over(self, item: Item, now: float) -> RedisDelivery:
         """Returns the delivery of an entry that the server has given to this holder."""
         delivery = RedisDelivery(self, item, now)
         self.held.add(delivery)
@@ -57,15 +57,15 @@ class RedisDelivery(Delivery):
 
     __slots__ = ("entry", "holder", "leased", "priority")
 
-    def __init__(self, holder: Holder, item: list[object], now: float) -> None:
+    def __init__(self, holder: Holder, item: Item, now: float) -> None:
         priority, entry, fields = item
         # Not super().__init__: this runs once per attempt.
-        self.message, spent = decode_entry(entry, fields)  # type: ignore[arg-type]
+        self.message, spent = decode_entry(entry, fields)
         self.attempt = spent + 1
         self.settled = False
         self.holder = holder
-        self.priority: bytes = priority  # type: ignore[assignment]
-        self.entry: bytes = entry  # type: ignore[assignment]
+        self.priority = priority
+        self.entry = entry
         #: When the lease began anew, by the host's monotonic clock.
         self.leased = now
 

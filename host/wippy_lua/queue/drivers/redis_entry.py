@@ -15,6 +15,7 @@ one field of any name; or several, which become a JSON object.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeAlias
 
 import msgspec
 
@@ -23,6 +24,9 @@ from wippy_lua.queue.codec import text_type
 from wippy_lua.queue.message import JSON, RESERVED_PREFIX, Header, Message
 
 FORMAT = 1
+
+#: What the script hands out: priority, entry ID, fields and their values in turn.
+Item: TypeAlias = tuple[bytes, bytes, list[bytes]]
 
 
 class _Meta(msgspec.Struct, array_like=True, gc=False):

@@ -30,7 +30,7 @@ SHORTEST_WAIT: Final = 0.25
 class Publication:
     """The messages of one `publish`; times are of the host's monotonic clock."""
 
-    __slots__ = ("bodies", "due", "expires", "failure", "messages", "stored", "woken")
+    __slots__ = ("due", "expires", "failure", "messages", "stored", "woken")
 
     def __init__(self, messages: Sequence[Message], due: float, expires: float | None) -> None:
         self.messages = [(str(priority_of(m)), m.body, encode_meta(m)) for m in messages]
@@ -256,8 +256,11 @@ class Outbox:
 
 
 class _Publish(Call):
-    """Messages of some publications. The server knows the last one by its number, so that one
-    whose answer was lost can be sent again and is stored once."""
+    """Messages of some publications.
+
+    The server knows the last call by its number: one whose answer was lost is sent again and
+    stores nothing twice.
+    """
 
     __slots__ = ("_number", "_outbox", "_parts")
 

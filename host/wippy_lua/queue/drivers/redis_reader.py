@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 
 import gevent
 from gevent.event import Event
@@ -15,6 +15,7 @@ from wippy_lua.errors import WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.driver import Sink
 from wippy_lua.queue.drivers.redis_delivery import Holder, Mover
+from wippy_lua.queue.drivers.redis_entry import Item
 from wippy_lua.queue.drivers.redis_outbox import Outbox
 from wippy_lua.queue.drivers.redis_wire import (
     ANSWER_TIMEOUT,
@@ -31,11 +32,13 @@ from wippy_lua.queue.drivers.redis_wire import (
     translate,
 )
 
+#: What a read that waits returns: the entries of each stream that has some; None when none has.
+_Streams: TypeAlias = list[tuple[bytes, list[tuple[bytes, list[bytes]]]]] | None
+
 #: Seconds that one read waits on the server. What it waits for wakes it earlier; this bounds what
 #: a lost wake-up costs.
 LONGEST_READ: Final = 5.0
-#: Bytes that one read should bring; messages of more than this come one by one.
-READ_BYTES: Final = 4 * 1024 * 1024
+#: Messages of one read.
 READ_MESSAGES: Final = 1000
 #: Seconds between two tries to end a read that waits.
 UNBLOCK_INTERVAL: Final = 0.05
@@ -76,8 +79,6 @@ class RedisAttachment:
         self.is_attached = True
         self._client: int | None = None
         self._has_read = False
-        #: Messages of one read, by the size of those before.
-        self._limit = 100
         self._greenlet = gevent.spawn(self._run)
         self._ending: gevent.Greenlet[[], None] | None = None
 
@@ -134,7 +135,8 @@ class RedisAttachment:
             try:
                 self._connect_and_read()
             except UNREACHABLE as error:
-                self._log.warning("reading interrupted", error=str(error))
+                # The wire tells of a server that is gone: once, and not once for each reader.
+                self._log.debug("reading interrupted", error=str(error))
             except ResponseError as error:
                 self._refused(translate(error))
             except WippyError as error:
@@ -171,7 +173,7 @@ class RedisAttachment:
         """
         known = [delivery.priority + b":" + delivery.entry for delivery in self._holder.held]
         command = self._holder.outbox.script("recover", self._holder.name, *known)
-        found = cast(list[list[object]], self._wire.ask(command))
+        found = cast(list[Item], self._wire.ask(command))
         if found:
             self._deliver(found)
 
@@ -182,49 +184,41 @@ class RedisAttachment:
                 self._holder.wake.clear()
                 self._holder.wake.wait()
                 continue
-            limit = min(self._holder.free, self._limit)
+            limit = min(self._holder.free, READ_MESSAGES)
             wait, taken = self._fetch(connection, limit, bell)
             bell = b""
-            if not taken:
+            if not taken and wait:
                 bell, taken = self._block(connection, limit, wait)
             if taken:
                 self._deliver(taken)
 
-    def _fetch(
-        self, connection: Connection, limit: int, bell: bytes
-    ) -> tuple[int, list[list[object]]]:
+    def _fetch(self, connection: Connection, limit: int, bell: bytes) -> tuple[int, list[Item]]:
         command = self._holder.outbox.script("fetch", self._holder.name, limit, bell)
-        reply = cast(tuple[int, list[list[object]]], exchange(connection, command))
+        reply = cast(tuple[int, list[Item]], exchange(connection, command))
         return reply[0], reply[1]
 
-    def _block(
-        self, connection: Connection, limit: int, wait: int
-    ) -> tuple[bytes, list[list[object]]]:
+    def _block(self, connection: Connection, limit: int, wait: int) -> tuple[bytes, list[Item]]:
         """Waits for an entry of priority 0 or for the bell; returns the bell's ID and entries."""
         longest = int(LONGEST_READ * 1000)
-        block = longest if wait < 0 else min(max(wait, 1), longest)
+        block = longest if wait < 0 else min(wait, longest)
         bell_key = f"{self._base}:bell"
         command: list[Argument] = ["XREADGROUP", "GROUP", GROUP, self._holder.name]
         command += ["COUNT", limit, "BLOCK", block, "STREAMS", bell_key, self._base, ">", ">"]
-        reply = cast(list[tuple[bytes, list[list[object]]]] | None, exchange(connection, command))
-        bell, taken = b"", list[list[object]]()
+        reply = cast(_Streams, exchange(connection, command))
+        bell, taken = b"", list[Item]()
         for key, entries in reply or ():
-            if key.endswith(b":bell") and key == bell_key.encode():
-                bell = cast(bytes, entries[-1][0])
+            if key == bell_key.encode():
+                bell = entries[-1][0]
             else:
-                taken = [[b"0", *entry] for entry in entries]
+                taken = [(b"0", entry, fields) for entry, fields in entries]
         return bell, taken
 
-    def _deliver(self, taken: list[list[object]]) -> None:
+    def _deliver(self, taken: list[Item]) -> None:
         now, holder, put = self._clock.monotonic(), self._holder, self._put
-        size = 0
         for item in taken:
             delivery = holder.take_over(item, now)
-            size += len(delivery.message.body)
             if self.is_attached:
                 put(delivery)
             else:
                 delivery.release(0.0, charged=False)
-        average = size // len(taken) + 1
-        self._limit = max(1, min(READ_MESSAGES, READ_BYTES // average))
         holder.outbox.kick()

@@ -252,9 +252,12 @@ class Wire:
 
     def late(self) -> WippyError:
         """Returns the error for what got no answer in time."""
-        return self.failure or WippyError(
-            "Redis did not answer in time", kind=Kind.TIMEOUT, retryable=True
-        )
+        known = self.failure
+        if known is None:
+            text = "Redis did not answer in time"
+            return WippyError(text, kind=Kind.TIMEOUT, retryable=True)
+        # A new one each time: an error that is raised again and again keeps every traceback.
+        return WippyError(known.message, kind=known.kind, retryable=known.retryable)
 
     def _run(self) -> None:
         while True:
