@@ -231,7 +231,8 @@ function verbs.declare()
   return call("HMGET", meta, "format", "max_length")
 end
 
--- writer, number of its call; per message: priority, delay, time to live ("" is none), body, meta -> how many were stored.
+-- writer, number of its call; then per message priority, delay, time to live ("" is none), body
+-- and meta -> how many were stored.
 function verbs.publish()
   local max_length, priorities = properties(base)
   if not max_length then
@@ -465,7 +466,8 @@ function verbs.peek()
   for _, priority in ipairs(priorities) do
     local key, missing = stream(base, priority), limit - #found
     local after = missing > 0 and last_delivered(key)
-    for _, entry in ipairs(after and call("XRANGE", key, "(" .. after, "+", "COUNT", missing) or {}) do
+    local entries = after and call("XRANGE", key, "(" .. after, "+", "COUNT", missing) or {}
+    for _, entry in ipairs(entries) do
       found[#found + 1] = entry
     end
   end
