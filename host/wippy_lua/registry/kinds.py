@@ -117,6 +117,15 @@ class AmqpDriverSpec(Spec, frozen=True, kw_only=True):
     lifecycle: Lifecycle = Lifecycle()
 
 
+class RedisDriverSpec(Spec, frozen=True, kw_only=True):
+    """`queue.driver.redis`; TLS (`rediss://`) and credentials are parts of the URL."""
+
+    url: Name = "redis://127.0.0.1:6379/0"
+    prefix: Name = "wippy"
+    lease: Annotated[Duration, Meta(ge=0.5)] = 30.0
+    lifecycle: Lifecycle = Lifecycle()
+
+
 class DeadLetterSpec(Spec, frozen=True, kw_only=True):
     """Where a message goes after its last attempt."""
 
@@ -245,6 +254,7 @@ KINDS: Mapping[str, Row] = {
         AmqpDriverSpec, frozenset({"auth_mechanism", "channel_max", "frame_size", "locale"})
     ),
     "queue.driver.memory": Row(MemoryDriverSpec),
+    "queue.driver.redis": Row(RedisDriverSpec),
     "queue.queue": Row(QueueSpec, frozenset({"lifecycle"})),
     "queue.consumer": Row(ConsumerSpec, frozenset({"host", "pool", "workers"})),
     "function.lua": Row(FunctionSpec, frozenset({"host", "lifecycle", "pool"})),
@@ -260,7 +270,6 @@ KINDS: Mapping[str, Row] = {
 LATER_KINDS = frozenset(
     {
         "config.aws",
-        "queue.driver.redis",
         "queue.driver.sqlite",
         "queue.driver.sqs",
         "security.policy",

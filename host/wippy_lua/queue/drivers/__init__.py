@@ -16,6 +16,7 @@ Factory = Callable[[Entry, Clock, Log], Driver]
 _MODULES: Mapping[str, str] = {
     "queue.driver.amqp": "wippy_lua.queue.drivers.amqp",
     "queue.driver.memory": "wippy_lua.queue.drivers.memory",
+    "queue.driver.redis": "wippy_lua.queue.drivers.redis",
 }
 
 
