@@ -67,7 +67,7 @@ def test_the_app_with_a_registry_handles_and_dead_letters(tmp_path: Path) -> Non
     assert (dead["to"], dead["reason"]) == ("app.queue:failed", "not_retryable")
 
 
-def test_the_python_program_publishes(tmp_path: Path) -> None:
+def test_the_python_program_publishes() -> None:
     program = snippets("python")[0] + "\nprint(host.info('app.queue:tasks').message_count)\n"
     done = subprocess.run(
         [sys.executable, "-c", program],
