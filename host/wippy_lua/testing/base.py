@@ -23,6 +23,10 @@ class SuiteBase:
     #: Messages are still there when the driver was stopped and started.
     survives_restart: ClassVar[bool] = True
     can_peek: ClassVar[bool] = True
+    #: `purge` reaches delayed messages, too.
+    purges_delayed: ClassVar[bool] = True
+    #: What has expired is not counted any more, though nobody has tried to deliver it.
+    counts_without_expired: ClassVar[bool] = True
     #: Bytes of the largest body that is tried.
     largest_body: ClassVar[int] = 1024 * 1024
     #: Seconds after which an unsettled delivery comes back; 0 when there is no lease.

@@ -202,8 +202,9 @@ class QueueTests(SuiteBase):
         if self.capabilities.delay:
             queue.publish(b"d", delay=100 * self.unit)
             delayed = 1
-        assert driver.purge(queue.id) == 2 + delayed
-        assert queue.shows(ready=0, in_flight=1)
+        reached = delayed if self.purges_delayed else 0
+        assert driver.purge(queue.id) == 2 + reached
+        assert queue.shows(ready=0, in_flight=1, delayed=delayed - reached)
         held.release(0.0, charged=True)
         assert inbox.receive().message.body == b"a"
 
