@@ -13,12 +13,13 @@ from contextlib import contextmanager
 SERVER = """
 from gevent import monkey
 monkey.patch_all()
-import sys
+import socket, sys
 from gevent.pywsgi import WSGIServer
 from moto.server import DomainDispatcherApplication, create_backend_app
-server = WSGIServer(
-    ("127.0.0.1", int(sys.argv[1])), DomainDispatcherApplication(create_backend_app), log=None
-)
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+# Inherited by connections: an answer is written in two parts, and must not wait for an ACK.
+listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+server = WSGIServer(listener, DomainDispatcherApplication(create_backend_app), log=None)
 server.start()
 print(server.server_port, flush=True)
 server.serve_forever()
