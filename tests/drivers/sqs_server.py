@@ -5,10 +5,15 @@ It is patched by gevent so that requests take turns: on threads, two polls can g
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import gevent
+from gevent.pool import Pool
+from gevent.server import StreamServer
 
 SERVER = """
 from gevent import monkey
@@ -59,3 +64,40 @@ def running() -> Iterator[Server]:
         yield server
     finally:
         server.kill()
+
+
+class Road:
+    """A way to the service that a test can close: connections are refused, and open ones cut."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._server: StreamServer | None = None
+        self.port = 0
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def open(self) -> None:
+        self._server = StreamServer(("127.0.0.1", self.port), self._forward, spawn=Pool())
+        self._server.start()
+        self.port = int(self._server.address[1])
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.stop(timeout=0)
+            self._server = None
+
+    def _forward(self, near: socket.socket, _address: object) -> None:
+        with near, socket.create_connection(("127.0.0.1", self._target)) as far:
+            back = gevent.spawn(_pump, far, near)
+            try:
+                _pump(near, far)
+            finally:
+                back.kill()
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    while data := source.recv(65536):
+        target.sendall(data)
+    target.shutdown(socket.SHUT_WR)

@@ -68,9 +68,7 @@ def invalid() -> WippyError:
     return WippyError("bad", kind=Kind.INVALID, retryable=False)
 
 
-def test_what_waits_goes_in_batches_of_ten_and_in_order(
-    lane: Lane, wire: Wire, told: Told
-) -> None:
+def test_what_waits_goes_in_batches_of_ten_and_in_order(lane: Lane, wire: Wire, told: Told) -> None:
     names = [f"{n:02}" for n in range(25)]
     for name in names:
         lane.put(told.item(name))
@@ -130,9 +128,7 @@ def test_an_item_is_given_up_at_its_deadline_with_the_last_error(
     assert told["a"] is error
 
 
-def test_a_newer_item_takes_the_place_of_one_that_waits(
-    lane: Lane, wire: Wire, told: Told
-) -> None:
+def test_a_newer_item_takes_the_place_of_one_that_waits(lane: Lane, wire: Wire, told: Told) -> None:
     lane.put(told.item("old", key="receipt"))
     lane.put(told.item("new", key="receipt"))
     told.wait(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from math import inf, isnan, nan
 from pathlib import Path
 from typing import Any
@@ -136,13 +137,13 @@ def test_a_later_format_is_not_guessed_at() -> None:
         wire.read(foreign(wippy={"DataType": "String", "StringValue": '{"v": 2, "z": 1}'}))
 
 
-def config(name: str = "q", **options: object) -> QueueConfig:
+def config(name: str = "q", options: Mapping[str, object] = {}) -> QueueConfig:
     return QueueConfig("app:q", "app:sqs", name, options=options)
 
 
 def test_options_become_attributes() -> None:
-    options = {"message_retention": "1h", "maximum_message_size": "256KiB"}
-    assert attributes_of(config(**options)) == {
+    options: dict[str, object] = {"message_retention": "1h", "maximum_message_size": "256KiB"}
+    assert attributes_of(config("q", options)) == {
         "MessageRetentionPeriod": "3600",
         "MaximumMessageSize": "262144",
     }
@@ -162,7 +163,7 @@ def test_options_become_attributes() -> None:
 )
 def test_an_option_that_is_wrong_is_explained(options: dict[str, object], says: str) -> None:
     with pytest.raises(WippyError, match=says) as caught:
-        attributes_of(config(**options))
+        attributes_of(config("q", options))
     assert caught.value.kind is Kind.INVALID
 
 
@@ -175,7 +176,7 @@ def test_an_option_that_is_wrong_is_explained(options: dict[str, object], says: 
 )
 def test_options_of_fifo_queues_are_checked(options: dict[str, object], says: str) -> None:
     with pytest.raises(WippyError, match=says):
-        attributes_of(config("q.fifo", **options))
+        attributes_of(config("q.fifo", options))
 
 
 @pytest.mark.parametrize("name", ["a.b", "ä", "x" * 81, ".fifo", ""])
@@ -195,6 +196,7 @@ def driver_of(folder: Path, fields: str, env: dict[str, str] | None = None) -> S
 
 
 def test_an_entry_and_its_config_make_the_settings(tmp_path: Path) -> None:
+    env = {"SECRET": "s3"}
     driver = driver_of(
         tmp_path,
         """
@@ -210,11 +212,11 @@ def test_an_entry_and_its_config_make_the_settings(tmp_path: Path) -> None:
     visibility_timeout: 1500ms
     wait_time: 500ms
 """,
-        {"SECRET": "s3"},
+        env,
     )
     settings = driver._settings
     assert (settings.region, settings.access_key_id) == ("eu-west-1", "key")
-    assert settings.secret_access_key == "s3"
+    assert settings.secret_access_key == env["SECRET"]
     assert (settings.visibility_timeout, settings.wait_time) == (2, 1)
 
 
@@ -232,7 +234,7 @@ def test_half_a_key_is_a_problem_with_its_place(tmp_path: Path) -> None:
 def test_without_its_extra_one_line_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wippy_lua.queue.drivers.sqs.find_spec", lambda name: None)
+    monkeypatch.setattr("wippy_lua.queue.drivers.sqs.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r'app:sqs: .*pip install "wippy-lua\[sqs\]"$') as caught:
         driver_of(tmp_path, "  - {name: sqs, kind: queue.driver.sqs}\n")
     assert len(caught.value.problems) == 1

@@ -11,7 +11,10 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectionError,  # noqa: A004 - not the built-in one, which botocore never raises
+    CredentialRetrievalError,
     HTTPClientError,
+    MetadataRetrievalError,
     NoCredentialsError,
     PartialCredentialsError,
 )
@@ -28,6 +31,9 @@ CALL_SECONDS: Final = 10.0
 #: The broker's own longest: seconds of a delay, and of a lease in all.
 LONGEST_DELAY: Final = 900
 LONGEST_LEASE: Final = 43_200
+
+#: The broker, or what gives us our credentials, cannot be reached for the moment.
+_OUTAGES = (ConnectionError, CredentialRetrievalError, HTTPClientError, MetadataRetrievalError)
 
 _MISSING = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
 
@@ -221,9 +227,9 @@ def _translate(operation: str, error: BotoCoreError | ClientError) -> WippyError
         )
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         return _error(operation, str(error), Kind.PERMISSION_DENIED, retryable=False)
-    is_network = isinstance(error, HTTPClientError)
-    kind = Kind.UNAVAILABLE if is_network else Kind.INTERNAL
-    return _error(operation, str(error), kind, retryable=is_network)
+    is_outage = isinstance(error, _OUTAGES)
+    kind = Kind.UNAVAILABLE if is_outage else Kind.INTERNAL
+    return _error(operation, str(error), kind, retryable=is_outage)
 
 
 def _failure(operation: str, code: str, message: str, is_ours: bool) -> WippyError:

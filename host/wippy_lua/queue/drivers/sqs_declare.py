@@ -36,7 +36,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """An option and the attribute that it sets; `read` raises ValueError that says what is right."""
+    """An option and the attribute that it sets; `read` raises ValueError saying what is right."""
 
     read: Callable[[object], str]
     attribute: str = ""
@@ -55,7 +55,7 @@ def declare(config: QueueConfig, api: Api) -> Place:
     found = api.attributes(url, ["All"])
     different = {key: value for key, value in wanted.items() if found.get(key) != value}
     if different and config.declare:
-        raise _conflict(config, found, different)
+        raise conflict(config, {key: found.get(key) for key in different}, different)
     group = config.options.get("message_group_id", DEFAULT_GROUP)
     return Place(
         name=name,
@@ -64,6 +64,18 @@ def declare(config: QueueConfig, api: Api) -> Place:
         limit=int(found["MaximumMessageSize"]),
         hashes_content=found.get("ContentBasedDeduplication") == "true",
         group=str(group),
+    )
+
+
+def conflict(
+    config: QueueConfig, there: Mapping[str, object], asked: Mapping[str, object]
+) -> WippyError:
+    """Returns the error of a queue that exists with other properties, showing both."""
+    return WippyError(
+        f"queue {config.id!r} exists with {_show(there)}, and is declared with {_show(asked)}",
+        kind=Kind.CONFLICT,
+        retryable=False,
+        details={"queue": config.id, "existing": dict(there), "declared": dict(asked)},
     )
 
 
@@ -127,18 +139,6 @@ def _invalid(config: QueueConfig, option: str, text: str) -> WippyError:
         kind=Kind.INVALID,
         retryable=False,
         details={"queue": config.id, "option": option},
-    )
-
-
-def _conflict(
-    config: QueueConfig, found: Mapping[str, str], different: Mapping[str, str]
-) -> WippyError:
-    there = {key: found.get(key) for key in different}
-    return WippyError(
-        f"queue {config.id!r} exists with {_show(there)}, and is declared with {_show(different)}",
-        kind=Kind.CONFLICT,
-        retryable=False,
-        details={"queue": config.id, "existing": there, "declared": dict(different)},
     )
 
 

@@ -15,7 +15,7 @@ from wippy_lua.log import Log
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Sink
 from wippy_lua.queue.drivers.sqs_api import Api, Settings, stopped
-from wippy_lua.queue.drivers.sqs_declare import declare
+from wippy_lua.queue.drivers.sqs_declare import conflict, declare
 from wippy_lua.queue.drivers.sqs_delivery import SqsAttachment
 from wippy_lua.queue.drivers.sqs_queue import SqsQueue, check_not_fifo, find_queue
 from wippy_lua.queue.drivers.sqs_wire import Stored
@@ -96,6 +96,12 @@ class SqsDriver:
         if known is None:
             known = SqsQueue(place, self._api, self._settings, self._find, self._clock, self._log)
             self._by_name[place.name] = known
+        elif known.place.group != place.group:
+            raise conflict(
+                queue,
+                {"message_group_id": known.place.group},
+                {"message_group_id": place.group},
+            )
         known.place = place
         self._queues[queue.id] = known
 
