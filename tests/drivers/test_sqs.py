@@ -312,9 +312,9 @@ def test_a_delay_that_sqs_cannot_wait_is_waited_in_steps(start: Start) -> None:
     driver = start(longest_delay=1)
     queue = declare(driver)
     begin = time.monotonic()
-    queue.publish(b"late", delay=3.2)
+    queue.publish(b"late", delay=2.2)
     delivery = queue.attach().receive()
-    assert 3.2 <= time.monotonic() - begin < 6.0
+    assert 2.2 <= time.monotonic() - begin < 5.0
     assert (delivery.message.body, delivery.attempt) == (b"late", 1)
 
 
@@ -333,9 +333,9 @@ def test_a_release_for_longer_than_a_lease_may_last_keeps_count(start: Start) ->
 def test_leases_are_kept_for_all_that_is_held(driver: SqsDriver) -> None:
     queue = declare(driver)
     queue.publish(*[b"%d" % n for n in range(12)])
-    inbox = queue.attach(credit=12)
-    held = inbox.receive_many(12)
-    gevent.sleep(2.2 * LEASE)
+    held = driver.take(queue.id, 1)  # By an operator, and below by a consumer that is slow.
+    held += queue.attach(credit=11).receive_many(11)
+    gevent.sleep(1.7 * LEASE)
     assert queue.shows(ready=0, in_flight=12)
     for delivery in held:
         delivery.ack()
@@ -357,16 +357,6 @@ def test_settling_after_the_lease_touches_nothing(driver: SqsDriver, start: Star
     gevent.sleep(0.2)
     assert (now.attempt, queue.info().in_flight) == (2, 1)
     now.ack()
-    assert queue.shows(ready=0)
-
-
-def test_an_operator_s_messages_keep_their_lease(driver: SqsDriver) -> None:
-    queue = declare(driver)
-    queue.publish(b"m")
-    (taken,) = driver.take(queue.id, 5)
-    gevent.sleep(1.5 * LEASE)
-    assert queue.shows(ready=0, in_flight=1)
-    taken.ack()
     assert queue.shows(ready=0)
 
 

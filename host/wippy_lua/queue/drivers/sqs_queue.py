@@ -160,7 +160,7 @@ class SqsQueue:
     @property
     def is_behind(self) -> bool:
         """Tells whether so many settlements wait that reading more would only add to them."""
-        return len(self._deletes) + len(self._views) + len(self._sends) > BACKLOG
+        return len(self._deletes) + len(self._views) > BACKLOG
 
     def poll(self, limit: int, wait: int) -> Sequence[Raw]:
         """Returns up to `limit` (1 to 10) messages as they are; blocks up to `wait` seconds."""
