@@ -19,6 +19,7 @@ from uuid import uuid4
 
 import boto3
 import gevent
+from gevent.event import Event
 
 from tests.benchmarks.workload import Workload
 from tests.drivers.sqs_server import Server, running
@@ -41,7 +42,10 @@ entries:
     prefetch: 100
   - name: handler
     kind: function.lua
-    source: "return function(body) return body.id end"
+    source: |
+      local done = require("done")
+      return function(body) done.add(body.id) end
+    modules: [done]
 """
 
 
@@ -86,12 +90,27 @@ def ours(work: Workload, server: Server) -> float:
             keys=keys, endpoint=server.endpoint, queue=queue, concurrency=work.concurrency
         )
         Path(folder, "_index.yaml").write_text(index)
-        with Host(folder) as host:
+        handled = _Handled(work.count)
+        with Host(folder, modules={"done": {"add": handled.add}}) as host:
             begin = time.perf_counter()
             host.start_service("bench:consumer")
+            handled.all.wait()
             while host.info("bench:work").message_count:
-                gevent.sleep(0.1)  # each look is a call
+                gevent.sleep(0.01)
             return time.perf_counter() - begin
+
+
+class _Handled:
+    """Is told of each message: asking SQS what is left would be a call that the floor has not."""
+
+    def __init__(self, wanted: int) -> None:
+        self.all = Event()
+        self._left = wanted
+
+    def add(self, _number: int) -> None:
+        self._left -= 1
+        if not self._left:
+            self.all.set()
 
 
 def _client(server: Server) -> Any:
