@@ -22,7 +22,7 @@ import gevent
 from gevent.event import Event
 
 from tests.benchmarks.workload import Workload
-from tests.drivers.sqs_server import Server, running
+from tests.drivers.sqs.server import Server, running
 from wippy_lua import Host
 
 BATCH = 10

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import boto3
@@ -86,8 +86,9 @@ class Settings:
     region: str | None = None
     endpoint: str | None = None
     access_key_id: str | None = None
-    secret_access_key: str | None = None
-    session_token: str | None = None
+    # Not shown: tracebacks and logs are no place for them.
+    secret_access_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
     visibility_timeout: int = 30
     wait_time: int = 20
     longest_delay: int = LONGEST_DELAY

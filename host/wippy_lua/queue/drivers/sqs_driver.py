@@ -21,6 +21,7 @@ from wippy_lua.queue.drivers.sqs_queue import SqsQueue, check_not_fifo, find_que
 from wippy_lua.queue.drivers.sqs_wire import Stored
 from wippy_lua.queue.message import Delivery, Message
 
+#: Of standard queues. A FIFO queue has no delay of a message, and charges every release.
 CAPABILITIES: Final = Capabilities(
     priority=False,
     max_length=False,
