@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import gevent
 import pytest
 from botocore.stub import Stubber
 
@@ -42,10 +43,12 @@ class Faults:
 
     def __init__(self, driver: SqsDriver, monkeypatch: pytest.MonkeyPatch) -> None:
         self._batch = driver._api.batch
+        self.sent: list[Sequence[Mapping[str, Any]]] = []
         self.fails: Callable[[Mapping[str, Any]], Result] = lambda _: None
         monkeypatch.setattr(driver._api, "batch", self.batch)
 
     def batch(self, operation: str, url: str, entries: Sequence[Mapping[str, Any]]) -> list[Result]:
+        self.sent.append(entries)
         results = [self.fails(entry) for entry in entries]
         good = [entry for entry, result in zip(entries, results, strict=True) if result is None]
         answers = iter(self._batch(operation, url, good) if good else [])
@@ -115,3 +118,10 @@ def test_a_move_that_fails_keeps_the_delivery(driver: SqsDriver, faults: Faults)
         delivery.move(target.id, delivery.message)
     delivery.release(0.0, charged=True)
     assert inbox.receive().message.body == b"a"
+
+
+def test_messages_of_many_publishers_share_calls(driver: SqsDriver, faults: Faults) -> None:
+    queue = declare(driver)
+    publishers = [gevent.spawn(queue.publish, b"%d" % n) for n in range(30)]
+    gevent.joinall(publishers, timeout=10, raise_error=True)
+    assert [len(entries) for entries in faults.sent] == [10, 10, 10]

@@ -127,6 +127,22 @@ def test_settlements_reach_sqs_before_the_driver_stops(start: Start) -> None:
     assert queue.shows(ready=10)
 
 
+def test_what_is_given_back_at_a_stop_is_there_once_and_uncharged(start: Start) -> None:
+    driver = start()
+    queue = declare(driver)
+    queue.publish(*[b"%d" % n for n in range(25)])
+    held = queue.attach(credit=25).receive_many(25)
+    queue.detach()
+    for delivery in held:
+        delivery.release(0.0, charged=False)
+    driver.stop()
+    driver.start()
+    again = queue.attach(credit=30).receive_many(25)
+    assert sorted(int(delivery.message.body) for delivery in again) == list(range(25))
+    assert {delivery.attempt for delivery in again} == {1}
+    assert queue.shows(ready=0, in_flight=25)
+
+
 @pytest.fixture
 def road(server: Server) -> Iterator[Road]:
     road = Road(server.port)

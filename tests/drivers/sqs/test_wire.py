@@ -132,6 +132,16 @@ def test_an_attribute_that_only_has_our_name_is_a_header(value: str) -> None:
     assert stored.message.headers == {"wippy": value}
 
 
+def test_a_body_that_somebody_spoilt_arrives_as_it_is() -> None:
+    raw = raw_of(Stored(message(b"\xff")))
+    assert wire.read({**raw, "Body": "ä not base64"}).message.body == "ä not base64".encode()
+
+
+def test_a_service_that_tells_less_than_sqs_is_read_all_the_same() -> None:
+    raw = {"MessageId": "1", "Body": "b", "ReceiptHandle": "r"}
+    assert (wire.read(raw).message.body, wire.receive_count(raw)) == (b"b", 1)
+
+
 def test_a_later_format_is_not_guessed_at() -> None:
     with pytest.raises(wire.NewerFormatError, match="2"):
         wire.read(foreign(wippy={"DataType": "String", "StringValue": '{"v": 2, "z": 1}'}))

@@ -39,7 +39,8 @@ _MISSING = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotEx
 
 #: What to make of an error code: its kind, and whether the same call may succeed later.
 _CODES: Mapping[str, tuple[Kind, bool]] = {
-    **dict.fromkeys(_MISSING, (Kind.NOT_FOUND, False)),
+    # For a second after its creation SQS may not know a queue yet.
+    **dict.fromkeys(_MISSING, (Kind.NOT_FOUND, True)),
     **dict.fromkeys(
         (
             "AccessDenied",
@@ -176,7 +177,7 @@ class Api:
         return url
 
     def create_queue(self, name: str, attributes: Mapping[str, str]) -> str:
-        """Creates a queue and returns its URL; the existing one's when it has these attributes."""
+        """Creates a queue and returns its URL; raises for one that has other attributes."""
         answer = self._call(
             self._client, "create_queue", QueueName=name, Attributes=dict(attributes)
         )

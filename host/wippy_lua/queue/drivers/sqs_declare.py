@@ -15,6 +15,9 @@ from wippy_lua.units import parse_duration, parse_size
 
 DEFAULT_GROUP: Final = "default"
 
+#: Bytes of a message with its attributes, unless a queue says less.
+LARGEST_MESSAGE: Final = 1_048_576
+
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _FIFO_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,75}\.fifo")
 
@@ -46,21 +49,21 @@ class Option:
 def declare(config: QueueConfig, api: Api) -> Place:
     """Finds or creates the queue; raises WippyError as `Driver.declare_queue` does."""
     wanted = attributes_of(config)
-    name = config.queue_name
-    url = api.queue_url(name)
+    url = api.queue_url(config.queue_name)
+    if url is None and not config.declare:
+        raise QueueNotFound(config.id)
     if url is None:
-        if not config.declare:
-            raise QueueNotFound(config.id)
-        url = _create(name, wanted, api)
-    found = api.attributes(url, ["All"])
+        url, found = _create(config.queue_name, wanted, api)
+    else:
+        found = api.attributes(url, ["All"])
     different = {key: value for key, value in wanted.items() if found.get(key) != value}
     if different and config.declare:
         raise conflict(config, {key: found.get(key) for key in different}, different)
     group = config.options.get("message_group_id", DEFAULT_GROUP)
     return Place(
-        name=name,
+        name=config.queue_name,
         url=url,
-        is_fifo=is_fifo(name),
+        is_fifo=is_fifo(config.queue_name),
         limit=int(found["MaximumMessageSize"]),
         hashes_content=found.get("ContentBasedDeduplication") == "true",
         group=str(group),
@@ -79,15 +82,18 @@ def conflict(
     )
 
 
-def _create(name: str, wanted: Mapping[str, str], api: Api) -> str:
+def _create(name: str, wanted: Mapping[str, str], api: Api) -> tuple[str, Mapping[str, str]]:
+    """Creates a queue; returns its URL and the attributes that matter."""
     fixed = {"FifoQueue": "true"} if is_fifo(name) else {}
     try:
-        return api.create_queue(name, {**fixed, **wanted})
+        url = api.create_queue(name, {**fixed, **wanted})
     except WippyError:
-        url = api.queue_url(name)  # Another host may have been faster, and want something else.
-        if url is None:
+        existing = api.queue_url(name)  # Another host may have been faster, and want other things.
+        if existing is None:
             raise
-        return url
+        return existing, api.attributes(existing, ["All"])
+    # Not asked for: for a second after its creation SQS may not know the queue yet.
+    return url, {"MaximumMessageSize": str(LARGEST_MESSAGE), **wanted}
 
 
 def attributes_of(config: QueueConfig) -> dict[str, str]:
@@ -179,7 +185,9 @@ def _one_of(*values: str) -> Callable[[object], str]:
 
 _OPTIONS: Mapping[str, Option] = {
     "message_retention": Option(_between(60, 1_209_600, parse_duration), "MessageRetentionPeriod"),
-    "maximum_message_size": Option(_between(1024, 1_048_576, parse_size), "MaximumMessageSize"),
+    "maximum_message_size": Option(
+        _between(1024, LARGEST_MESSAGE, parse_size), "MaximumMessageSize"
+    ),
     "kms_master_key_id": Option(_text, "KmsMasterKeyId"),
     "message_group_id": Option(_text, fifo_only=True),
     "content_based_deduplication": Option(_flag, "ContentBasedDeduplication", fifo_only=True),

@@ -117,7 +117,7 @@ def read(raw: Raw) -> Stored:
 
 def receive_count(raw: Raw) -> int:
     """Returns how often the broker has handed out this copy."""
-    return int(raw["Attributes"]["ApproximateReceiveCount"])
+    return int(raw.get("Attributes", {}).get("ApproximateReceiveCount", 1))
 
 
 def _write_body(body: bytes) -> tuple[str, Literal["", "base64", "empty"]]:
@@ -135,7 +135,12 @@ def _write_body(body: bytes) -> tuple[str, Literal["", "base64", "empty"]]:
 def _read_body(text: str, encoding: str) -> bytes:
     if encoding == "empty":
         return b""
-    return b64decode(text) if encoding == "base64" else text.encode()
+    if encoding == "base64":
+        try:
+            return b64decode(text, validate=True)
+        except ValueError:
+            return text.encode()  # Somebody has changed it; a handler can tell, and nobody here.
+    return text.encode()
 
 
 def _envelope(value: str) -> Envelope | None:
@@ -164,7 +169,7 @@ def _foreign(raw: Raw, attributes: Mapping[str, Any]) -> Message:
         body=raw["Body"].encode(),
         content_type=given if isinstance(given, str) else TEXT,
         headers=headers,
-        published_at=int(system["SentTimestamp"]) / 1000,
+        published_at=int(system.get("SentTimestamp", 0)) / 1000,
     )
 
 
@@ -172,7 +177,7 @@ def _header(attribute: Mapping[str, Any]) -> Header:
     """Returns a foreign attribute as a header; binary ones as base64, for headers are text."""
     if "BinaryValue" in attribute:
         return b64encode(attribute["BinaryValue"]).decode()
-    value: str = attribute["StringValue"]
+    value: str = attribute.get("StringValue", "")
     if attribute["DataType"].partition(".")[0] != "Number":
         return value
     try:
