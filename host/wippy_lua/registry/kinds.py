@@ -92,6 +92,15 @@ class MemoryDriverSpec(Spec, frozen=True, kw_only=True):
     lifecycle: Lifecycle = Lifecycle()
 
 
+class SqliteDriverSpec(Spec, frozen=True, kw_only=True):
+    """`queue.driver.sqlite`; a lost process's messages come back after `lease`."""
+
+    file: Name = "./data/queue.db"
+    synchronous: Literal["full", "normal"] = "full"
+    lease: Annotated[Duration, Meta(ge=1, le=3600)] = 30.0
+    lifecycle: Lifecycle = Lifecycle()
+
+
 class DeadLetterSpec(Spec, frozen=True, kw_only=True):
     """Where a message goes after its last attempt."""
 
@@ -217,6 +226,7 @@ class Row:
 
 KINDS: Mapping[str, Row] = {
     "queue.driver.memory": Row(MemoryDriverSpec),
+    "queue.driver.sqlite": Row(SqliteDriverSpec),
     "queue.queue": Row(QueueSpec, frozenset({"lifecycle"})),
     "queue.consumer": Row(ConsumerSpec, frozenset({"host", "pool", "workers"})),
     "function.lua": Row(FunctionSpec, frozenset({"host", "lifecycle", "pool"})),
@@ -234,7 +244,6 @@ LATER_KINDS = frozenset(
         "config.aws",
         "queue.driver.amqp",
         "queue.driver.redis",
-        "queue.driver.sqlite",
         "queue.driver.sqs",
         "security.policy",
         "store.sqlite",

@@ -15,6 +15,7 @@ Factory = Callable[[Entry, Clock, Log], Driver]
 
 _MODULES: Mapping[str, str] = {
     "queue.driver.memory": "wippy_lua.queue.drivers.memory",
+    "queue.driver.sqlite": "wippy_lua.queue.drivers.sqlite",
 }
 
 
