@@ -91,8 +91,8 @@ class SqliteAttachment:
 class Publisher:
     """A publish that is not over; `stored` counts its messages that are on the disk.
 
-    `in_hand` while a transaction is on its way, `tried` once one has looked for room. Times are
-    the clock's monotonic ones, but `due` and `expires`, which are Unix times.
+    `on_its_way` is what a transaction does for it just now, `tried` whether one has looked for
+    room. Times are the clock's monotonic ones, but `due` and `expires`, which are Unix times.
     """
 
     __slots__ = (
@@ -100,7 +100,7 @@ class Publisher:
         "due",
         "expires",
         "failure",
-        "in_hand",
+        "on_its_way",
         "rows",
         "since",
         "stored",
@@ -120,13 +120,19 @@ class Publisher:
         self.deadline = now + timeout
         self.stored = 0
         self.tried = False
-        self.in_hand = False
+        self.on_its_way: Publishing | None = None
         self.failure: WippyError | None = None
         self.woken = Event()
 
     @property
     def is_over(self) -> bool:
         return self.stored == len(self.rows) or self.failure is not None
+
+    def give_up(self, failure: WippyError) -> None:
+        """Ends the publish; a transaction that has not come to it leaves it out."""
+        self.failure = failure
+        if self.on_its_way is not None:
+            self.on_its_way.is_dropped = True
 
     def check(self) -> None:
         """Raises when some or all of the messages were not stored."""
@@ -192,23 +198,21 @@ class SqliteQueue:
             self._idle.rotate(-1)
         return attachment
 
-    def publishings(self) -> list[tuple[Publisher, Publishing]]:
-        """Returns what the publishers want stored, no more of it than could find room."""
-        wanted: list[tuple[Publisher, Publishing]] = []
+    def to_publish(self) -> list[Publisher]:
+        """Returns the publishers, each with its publishing on its way, but for those at the end
+        of a line that is longer than the queue could ever be.
+        """
+        wanted: list[Publisher] = []
         count = 0
         for publisher in self.publishers:
             if self.max_length is not None and count >= self.max_length:
                 break
             rows = publisher.rows[publisher.stored :] if publisher.stored else publisher.rows
             count += len(rows)
-            wanted.append(
-                (
-                    publisher,
-                    Publishing(
-                        self.number, rows, publisher.due, publisher.expires, self.max_length
-                    ),
-                )
+            publisher.on_its_way = Publishing(
+                self.number, rows, publisher.due, publisher.expires, self.max_length
             )
+            wanted.append(publisher)
         return wanted
 
     def drop_finished(self) -> None:

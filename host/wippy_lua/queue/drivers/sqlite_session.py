@@ -164,8 +164,8 @@ class Session:
         try:
             publisher.woken.wait()
         except BaseException:
-            if publisher in queue.publishers:
-                queue.publishers.remove(publisher)
+            publisher.give_up(stopped_error())
+            queue.drop_finished()
             raise
         publisher.check()
 
@@ -261,13 +261,11 @@ class Session:
         jobs, self._jobs = self._jobs, []
         publishers: list[Publisher] = []
         for queue in touched:
-            for publisher, publishing in queue.publishings():
-                publisher.in_hand = True
-                publishers.append(publisher)
-                group.publishings.append(publishing)
+            publishers += queue.to_publish()
             if (queue.unread or queue.publishers) and (demand := queue.demand()):
                 group.wants[queue.number] = demand
                 queue.unread = False
+        group.publishings = [p.on_its_way for p in publishers if p.on_its_way is not None]
         group.jobs = jobs
         if not (group.sweep or group.publishings or group.wants or _has_more(group)):
             return None
@@ -297,7 +295,7 @@ class Session:
         for publisher, stored in zip(work.publishers, report.stored, strict=True):
             publisher.stored += stored
             publisher.tried = True
-            publisher.in_hand = False
+            publisher.on_its_way = None
         now = self._clock.monotonic()
         for queue in work.queues:
             self._check_deadlines(queue, now)
@@ -343,7 +341,7 @@ class Session:
             queue.unread = True
             self._touched[queue] = None
         for publisher in work.publishers:
-            publisher.in_hand = False
+            publisher.on_its_way = None
         if is_busy(error):  # Another process's turn: deadlines say how long that may take.
             self._jobs[:0] = [job for job in work.jobs if not job.is_left]
             self._on_deadline()
@@ -441,8 +439,8 @@ class Session:
             if now < last:
                 self._set_deadline(last)
             elif not publisher.tried:
-                publisher.failure = self._not_written(queue, publisher)
-            elif not publisher.in_hand:  # else what is on its way may still store it
+                publisher.give_up(self._not_written(queue, publisher))
+            elif publisher.on_its_way is None:  # else it may still be stored
                 publisher.failure = queue.full(publisher)
         queue.drop_finished()
 

@@ -25,15 +25,19 @@ from wippy_lua.queue.message import Message
 DUE_AT_ONCE: Final = 10_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Publishing:
-    """Messages for one queue; `due` 0 is at once, `max_length` None no bound."""
+    """Messages for one queue; `due` 0 is at once, `max_length` None no bound.
+
+    `is_dropped` is set by another thread when nobody waits for it any more.
+    """
 
     queue: int
     rows: Sequence[Row]
     due: float
     expires: float
     max_length: int | None
+    is_dropped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,7 @@ class Transaction:
         self.lease = lease
         self._lease_seconds = lease_seconds
         self._lease_checked = False
-        self._first: int = db.execute("SELECT last FROM sequence").fetchone()[0]
+        self._first = int(db.execute("SELECT last FROM sequence").fetchone()[0])
         self._last = self._first
         self._counts: dict[int, list[int]] = {}
         self._freed: set[int] = set()
@@ -167,6 +171,8 @@ class Transaction:
     def _publish(self, publishing: Publishing) -> int:
         """Stores as many messages as there is room for; returns how many."""
         rows = publishing.rows
+        if publishing.is_dropped:
+            return 0
         if publishing.max_length is not None:
             room = publishing.max_length - self._waiting(publishing.queue)
             rows = rows[: max(room, 0)]
@@ -421,11 +427,11 @@ class Transaction:
         return first
 
     def _waiting(self, queue: int) -> int:
-        (stored,) = self._db.execute(
+        stored: int = self._db.execute(
             "SELECT ready + delayed FROM queues WHERE id = ?", (queue,)
-        ).fetchone()
+        ).fetchone()[0]
         changes = self._counts.get(queue, [0, 0, 0])
-        return int(stored) + changes[READY] + changes[DELAYED]
+        return stored + changes[READY] + changes[DELAYED]
 
     def _transfer(self, queue: int, source: int, target: int, count: int) -> None:
         self._count(queue, source, -count)
