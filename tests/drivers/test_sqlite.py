@@ -138,6 +138,14 @@ def test_queues_are_known_again_after_a_restart_with_another_file(place: Place) 
 # Several processes
 
 
+def test_processes_that_start_at_once_create_one_file(place: Place) -> None:
+    starts = [gevent.spawn(place.driver) for _ in range(6)]
+    gevent.joinall(starts, timeout=20, raise_error=True)
+    queues = [declare(start.get()) for start in starts]
+    queues[0].publish(b"m")
+    assert all(queue.shows(ready=1) for queue in queues)
+
+
 def test_a_consumer_gets_what_another_process_publishes(place: Place) -> None:
     here, there = declare(place.driver()), declare(place.driver())
     inbox = here.attach()

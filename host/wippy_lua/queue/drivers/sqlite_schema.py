@@ -131,7 +131,10 @@ def open_file(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
 
 
 def _prepare(db: sqlite3.Connection, path: Path, synchronous: Synchronous) -> None:
+    # In a transaction, to see all or nothing of what another process is creating.
+    db.execute("BEGIN")
     _check_ours(db, path)
+    db.execute("COMMIT")
     mode = _pragma(db, "journal_mode = wal")
     if mode != "wal":
         raise _refused(path, f"cannot keep a write-ahead log there (journal mode {mode})")

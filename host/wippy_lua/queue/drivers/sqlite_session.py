@@ -10,17 +10,17 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import inf
 from typing import Any, Final, TypeVar
 
 import gevent
 from gevent.event import Event
 from gevent.threadpool import ThreadPool
 
-from wippy_lua.clock import Clock, Timer
+from wippy_lua.clock import Clock
 from wippy_lua.errors import Kind, WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.driver import Sink
+from wippy_lua.queue.drivers.sqlite_alarm import Alarm
 from wippy_lua.queue.drivers.sqlite_queue import (
     Publisher,
     Queues,
@@ -59,9 +59,6 @@ FIRST_TRY: Final = 1.0
 
 #: How often a stop tries to write what is still to be written.
 LAST_TRIES: Final = 3
-
-#: Seconds between two runs of the timer, at least: a flood of expiries shares them.
-TIMER_GRAIN: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +114,8 @@ class Session:
         self._wake = Event()
         self._greenlets: list[gevent.Greenlet[..., None]] = []
         self._pump: gevent.Greenlet[..., None] | None = None
-        self._timer: Timer | None = None
-        self._timer_at = inf
-        self._deadline: Timer | None = None
-        self._deadline_at = inf
+        self._events = Alarm(clock, clock.time, self._on_event)
+        self._deadlines = Alarm(clock, clock.monotonic, self._on_deadline)
         self._failing = False
         self.is_open = False
 
@@ -157,10 +152,9 @@ class Session:
         queue.publishers.append(publisher)
         self._touch(queue)
         if publisher.due:
-            self._set_timer(publisher.due)
-        if publisher.expires != inf:
-            self._set_timer(publisher.expires)
-        self._set_deadline(publisher.deadline)
+            self._events.set(publisher.due)
+        self._events.set(publisher.expires)
+        self._deadlines.set(publisher.deadline)
         try:
             publisher.woken.wait()
         except BaseException:
@@ -218,7 +212,7 @@ class Session:
         due = self._clock.time() + delay if delay > 0 else 0.0
         self._next.releases.append(Release(held, due, charged))
         if due:
-            self._set_timer(due)
+            self._events.set(due)
         else:
             queue.unread = True
         self._credit_came(queue)
@@ -289,7 +283,7 @@ class Session:
         for job in work.jobs:
             job.finish()
         if report.next_event is not None:
-            self._set_timer(report.next_event)
+            self._events.set(report.next_event)
 
     def _on_stored(self, work: Work, report: Report) -> None:
         for publisher, stored in zip(work.publishers, report.stored, strict=True):
@@ -398,34 +392,13 @@ class Session:
             if not queue.is_idle:
                 self._touch(queue)
 
-    def _set_timer(self, when: float) -> None:
-        """Sees to it that what is due at `when` (Unix time) happens then."""
-        if when == inf or (self._timer is not None and self._timer_at <= when):
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = when
-        wait = max(when - self._clock.time(), TIMER_GRAIN)
-        self._timer = self._clock.call_later(wait, self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._timer = None
+    def _on_event(self) -> None:
+        """Lets happen what is due, or has expired, or was lost by another process."""
         self._next.sweep = True
         self._wake.set()
         self._look_at_all()
 
-    def _set_deadline(self, when: float) -> None:
-        """Sees to it that publishers whose time is over at `when` are told."""
-        if self._deadline is not None and self._deadline_at <= when:
-            return
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._deadline_at = when
-        wait = max(when - self._clock.monotonic(), TIMER_GRAIN)
-        self._deadline = self._clock.call_later(wait, self._on_deadline)
-
     def _on_deadline(self) -> None:
-        self._deadline = None
         now = self._clock.monotonic()
         for queue in self._queues:
             self._check_deadlines(queue, now)
@@ -437,7 +410,7 @@ class Session:
                 continue
             last = publisher.deadline if publisher.tried else self._patient_deadline(publisher)
             if now < last:
-                self._set_deadline(last)
+                self._deadlines.set(last)
             elif not publisher.tried:
                 publisher.give_up(self._not_written(queue, publisher))
             elif publisher.on_its_way is None:  # else it may still be stored
@@ -459,9 +432,8 @@ class Session:
     # The end
 
     def _end(self) -> None:
-        for timer in (self._timer, self._deadline):
-            if timer is not None:
-                timer.cancel()
+        self._events.cancel()
+        self._deadlines.cancel()
         gevent.killall(self._greenlets)
         stopped = stopped_error()
         for queue in self._queues:

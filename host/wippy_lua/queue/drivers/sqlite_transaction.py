@@ -275,13 +275,7 @@ class Transaction:
         self._renew()
         self._take_back_lost()
         self._bring_due()
-        expired = self._db.execute(
-            "DELETE FROM messages WHERE expires <= ? AND expires IS NOT NULL AND state < 2"
-            " RETURNING queue, state",
-            (self.now,),
-        )
-        for queue, state in expired.fetchall():
-            self._count(queue, state, -1)
+        self._drop_expired()
 
     def give_back(self) -> None:
         """Makes all that this process holds ready again, and ends its lease."""
@@ -326,14 +320,21 @@ class Transaction:
 
     def _take_back(self, lease: int, now: float) -> None:
         """Makes a lease's messages ready again, but for those that were extended beyond `now`."""
-        # A scan of the small table: leases are lost rarely, an index would cost each message.
+        # Scans of the small table: leases are lost rarely, an index would cost each message.
+        theirs = "WHERE lease = ? AND coalesce(held_until, 0) <= ?"
         found = self._db.execute(
-            "UPDATE messages SET state = 0, position = ?, claim = NULL, lease = NULL,"
-            " held_until = NULL WHERE lease = ? AND coalesce(held_until, 0) <= ? RETURNING queue",
-            (self._number(), lease, now),
-        )
-        for (queue,) in found.fetchall():
-            self._transfer(queue, IN_FLIGHT, READY, 1)
+            f"SELECT queue, count(*) FROM messages {theirs} GROUP BY queue",  # noqa: S608 - constant
+            (lease, now),
+        ).fetchall()
+        for queue, count in found:
+            self._transfer(queue, IN_FLIGHT, READY, count)
+        if found:
+            # One position for all: of those, what was published first comes first.
+            ready = "state = 0, position = ?, claim = NULL, lease = NULL, held_until = NULL"
+            self._db.execute(
+                f"UPDATE messages SET {ready} {theirs}",  # noqa: S608 - constant
+                (self._number(), lease, now),
+            )
 
     def _bring_due(self) -> None:
         due = self._db.execute(
@@ -350,6 +351,17 @@ class Transaction:
         )
         for _, queue in due:
             self._transfer(queue, DELAYED, READY, 1)
+
+    def _drop_expired(self) -> None:
+        late = "WHERE expires <= ? AND expires IS NOT NULL AND state < 2"
+        found = self._db.execute(
+            f"SELECT queue, state, count(*) FROM messages {late} GROUP BY queue, state",  # noqa: S608 - constant
+            (self.now,),
+        ).fetchall()
+        for queue, state, count in found:
+            self._count(queue, state, -count)
+        if found:
+            self._db.execute(f"DELETE FROM messages {late}", (self.now,))  # noqa: S608 - constant
 
     def _next_event(self) -> float:
         events = self._db.execute(
