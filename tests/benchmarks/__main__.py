@@ -1,4 +1,4 @@
-"""Measures the memory path against its floor, interleaved: `python -m tests.benchmarks`."""
+"""Measures the host against its floors, interleaved: `python -m tests.benchmarks`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,33 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from tests.benchmarks import floor, ours
+from tests.benchmarks import floor, ours, sqlite
 from tests.benchmarks.workload import Workload
 
-SIZES = {"80 B": (20, 1.0), "2 KB": (1950, 0.2)}  #: padding, and share of the messages
+Run = Callable[[Workload], None]
 
 
-def rate(run: Callable[[Workload], None], work: Workload) -> float:
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One row: what is measured, with which padding, and with which share of the messages."""
+
+    name: str
+    floor: Run
+    ours: Run
+    padding: int
+    share: float
+
+
+CASES = (
+    Case("memory, 80 B table", floor.run, ours.run, 20, 1.0),
+    Case("memory, 2 KB table", floor.run, ours.run, 1950, 0.2),
+    Case("sqlite, 80 B table", sqlite.floor, sqlite.ours, 20, 0.4),
+)
+
+
+def rate(run: Run, work: Workload) -> float:
     """Returns messages per second of one run."""
     begin = time.perf_counter()
     run(work)
@@ -23,14 +42,14 @@ def rate(run: Callable[[Workload], None], work: Workload) -> float:
 
 
 def measure(messages: int, runs: int) -> list[dict[str, object]]:
-    """Runs floor and ours in turn and returns a row for each size."""
+    """Runs floor and ours in turn and returns a row for each case."""
     rows: list[dict[str, object]] = []
-    for size, (padding, share) in SIZES.items():
-        work = Workload(max(1, int(messages * share)), padding)
-        pairs = [(rate(floor.run, work), rate(ours.run, work)) for _ in range(runs)]
+    for case in CASES:
+        work = Workload(max(1, int(messages * case.share)), case.padding)
+        pairs = [(rate(case.floor, work), rate(case.ours, work)) for _ in range(runs)]
         rows.append(
             {
-                "case": f"memory, {size} table",
+                "case": case.name,
                 "floor": round(statistics.median(pair[0] for pair in pairs)),
                 "ours": round(statistics.median(pair[1] for pair in pairs)),
                 "ratio": round(statistics.median(pair[1] / pair[0] for pair in pairs), 3),
