@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple, TypeAlias
+import sqlite3
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -12,6 +14,9 @@ from wippy_lua.queue.message import Header, Message, priority_of
 
 #: Message ID, content type, headers and body.
 Content: TypeAlias = tuple[str, str, bytes | None, bytes]
+
+#: Rows of one INSERT; there is a prepared statement for each number up to it.
+ROWS_AT_ONCE: Final = 64
 
 _NO_HEADERS: Mapping[str, Header] = {}
 _encode = msgspec.msgpack.Encoder().encode
@@ -22,8 +27,20 @@ class Row(NamedTuple):
     """A message ready to be inserted."""
 
     priority: int
-    published_at: float
     content: Content
+    message: Message
+
+
+class Placing(NamedTuple):
+    """Where rows begin: in which queue and state, from and until when, claimed by whom."""
+
+    queue: int
+    state: int
+    due: float | None = None
+    expires: float | None = None
+    attempt: int = 0
+    claim: int | None = None
+    lease: int | None = None
 
 
 class Found(NamedTuple):
@@ -48,9 +65,44 @@ def row_of(message: Message) -> Row:
         ) from error
     return Row(
         priority_of(message) if headers else 0,
-        message.published_at,
         (message.id, message.content_type, packed, message.body),
+        message,
     )
+
+
+def insert_rows(db: sqlite3.Connection, rows: Sequence[Row], first: int, placing: Placing) -> None:
+    """Inserts messages, numbered from `first`, and their contents.
+
+    Many to a statement: `sqlite3` gives up the GIL for each step, and to get it back from a busy
+    hub takes longer than the step.
+    """
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        part = rows[start : start + ROWS_AT_ONCE]
+        numbered = list(enumerate(part, first + start))
+        db.execute(
+            _insert_messages(len(part)),
+            [*placing, *(v for n, r in numbered for v in (n, r.priority, r.message.published_at))],
+        )
+        db.execute(
+            _insert_contents(len(part)), [v for n, row in numbered for v in (n, *row.content)]
+        )
+
+
+@cache
+def _insert_messages(count: int) -> str:
+    shared = len(Placing._fields)
+    values = ", ".join(
+        f"(?{n}, ?{n + 1}, ?{n}, ?{n + 2}, ?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+        for n in range(shared + 1, shared + 1 + 3 * count, 3)
+    )
+    columns = "id, priority, position, published_at, " + ", ".join(Placing._fields)
+    return f"INSERT INTO messages ({columns}) VALUES {values}"  # noqa: S608 - nothing from outside
+
+
+@cache
+def _insert_contents(count: int) -> str:
+    values = ", ".join(["(?, ?, ?, ?, ?)"] * count)
+    return f"INSERT INTO contents VALUES {values}"  # noqa: S608 - nothing from outside
 
 
 def message_of(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
@@ -17,7 +18,7 @@ from typing import Any, Final
 from wippy_lua.errors import QueueNotFound, WippyError
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.driver import QueueInfo
-from wippy_lua.queue.drivers.sqlite_rows import Found, Row, message_of
+from wippy_lua.queue.drivers.sqlite_rows import Found, Placing, Row, insert_rows, message_of
 from wippy_lua.queue.drivers.sqlite_schema import DELAYED, IN_FLIGHT, READY
 from wippy_lua.queue.message import Message
 
@@ -142,21 +143,27 @@ class Transaction:
         self._first = int(db.execute("SELECT last FROM sequence").fetchone()[0])
         self._last = self._first
         self._counts: dict[int, list[int]] = {}
+        self._before: dict[int, tuple[int, int]] = {}
         self._freed: set[int] = set()
+        self._handed_over: dict[int, list[Found]] = {}
 
     def perform(self, group: Group) -> Report:
         """Does all of a group, settlements first: they make room and find what others wait for."""
         self._settle(group)
-        if group.sweep:
-            self.sweep()
+        next_event = self.sweep() if group.sweep else None
+        self._handed_over = {queue: [] for queue in self._ready_consumers(group)}
         stored = [self._publish(publishing) for publishing in group.publishings]
-        claimed = {queue: self.claim(queue, limit) for queue, limit in group.wants.items()}
+        claimed = {
+            queue: self._handed_over[queue]
+            if queue in self._handed_over
+            else self.claim(queue, limit)
+            for queue, limit in group.wants.items()
+        }
         for job in group.jobs:
             try:
                 job.result = job.run(self)
             except WippyError as error:
                 job.error = error
-        next_event = self._next_event() if group.sweep else None
         self._finish()
         return Report(
             stored=stored,
@@ -168,37 +175,50 @@ class Transaction:
 
     # Publishing
 
+    def _ready_consumers(self, group: Group) -> set[int]:
+        """Returns the queues whose consumers can take all that comes, with nothing before it."""
+        coming: Counter[int] = Counter()
+        for publishing in group.publishings:
+            coming[publishing.queue] += len(publishing.rows)
+        return {
+            queue
+            for queue, limit in group.wants.items()
+            if 0 < coming[queue] <= limit and not self._count_of(queue)[READY]
+        }
+
     def _publish(self, publishing: Publishing) -> int:
         """Stores as many messages as there is room for; returns how many."""
-        rows = publishing.rows
+        rows, queue = publishing.rows, publishing.queue
         if publishing.is_dropped:
             return 0
         if publishing.max_length is not None:
-            room = publishing.max_length - self._waiting(publishing.queue)
+            room = publishing.max_length - sum(self._count_of(queue))
             rows = rows[: max(room, 0)]
-        if rows and publishing.expires > self.now:
-            self._insert(publishing.queue, rows, publishing.due, publishing.expires)
+        if not rows or publishing.expires <= self.now:
+            return len(rows)
+        expires = None if publishing.expires == inf else publishing.expires
+        if publishing.due > self.now:
+            self._insert(rows, Placing(queue, DELAYED, publishing.due, expires))
+        elif queue in self._handed_over:
+            self._hand_over(rows, queue, expires)
+        else:
+            self._insert(rows, Placing(queue, READY, None, expires))
         return len(rows)
 
-    def _insert(self, queue: int, rows: Sequence[Row], due: float, expires: float) -> None:
+    def _hand_over(self, rows: Sequence[Row], queue: int, expires: float | None) -> None:
+        """Stores messages as claimed already, which saves reading and writing them again."""
+        claim, lease = self._number(), self._own_lease()
+        first = self._insert(rows, Placing(queue, IN_FLIGHT, None, expires, 1, claim, lease))
+        self._handed_over[queue] += [
+            Found(n, claim, 1, row.message) for n, row in enumerate(rows, first)
+        ]
+        self._freed.add(queue)
+
+    def _insert(self, rows: Sequence[Row], placing: Placing) -> int:
         first = self._number(len(rows))
-        is_late = due > self.now
-        state, when = (DELAYED, due) if is_late else (READY, None)
-        end = None if expires == inf else expires
-        self._db.executemany(
-            "INSERT INTO messages"
-            " (id, queue, state, priority, position, published_at, due, expires)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (n, queue, state, row.priority, n, row.published_at, when, end)
-                for n, row in enumerate(rows, first)
-            ],
-        )
-        self._db.executemany(
-            "INSERT INTO contents VALUES (?, ?, ?, ?, ?)",
-            [(n, *row.content) for n, row in enumerate(rows, first)],
-        )
-        self._count(queue, state, len(rows))
+        insert_rows(self._db, rows, first, placing)
+        self._count(placing.queue, placing.state, len(rows))
+        return first
 
     # Settling
 
@@ -243,7 +263,7 @@ class Transaction:
             "DELETE FROM messages WHERE id = ? AND claim = ?", (held.id, held.claim)
         ).rowcount:
             self._count(held.queue, IN_FLIGHT, -1)
-            self._insert(move.target, [move.row], 0.0, inf)
+            self._insert([move.row], Placing(move.target, READY))
 
     # Delivering
 
@@ -269,13 +289,17 @@ class Transaction:
 
     # Time
 
-    def sweep(self) -> None:
-        """Lets happen what is due by now: leases, delays and expiries."""
+    def sweep(self) -> float:
+        """Lets happen what is due by now; returns when the next thing will be."""
         # Before looking at leases: whoever asks for a sweep is alive.
         self._renew()
+        next_event = self._next_event()
+        if next_event > self.now:
+            return next_event
         self._take_back_lost()
         self._bring_due()
         self._drop_expired()
+        return self._next_event()
 
     def give_back(self) -> None:
         """Makes all that this process holds ready again, and ends its lease."""
@@ -438,12 +462,15 @@ class Transaction:
         self._last += count
         return first
 
-    def _waiting(self, queue: int) -> int:
-        stored: int = self._db.execute(
-            "SELECT ready + delayed FROM queues WHERE id = ?", (queue,)
-        ).fetchone()[0]
+    def _count_of(self, queue: int) -> tuple[int, int]:
+        """Returns how many messages of a queue are ready and delayed by now."""
+        before = self._before.get(queue)
+        if before is None:
+            before = self._before[queue] = self._db.execute(
+                "SELECT ready, delayed FROM queues WHERE id = ?", (queue,)
+            ).fetchone()
         changes = self._counts.get(queue, [0, 0, 0])
-        return stored + changes[READY] + changes[DELAYED]
+        return before[READY] + changes[READY], before[DELAYED] + changes[DELAYED]
 
     def _transfer(self, queue: int, source: int, target: int, count: int) -> None:
         self._count(queue, source, -count)
