@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -15,8 +14,11 @@ from wippy_lua.queue.message import Header, Message, priority_of
 #: Message ID, content type, headers and body.
 Content: TypeAlias = tuple[str, str, bytes | None, bytes]
 
-#: Rows of one INSERT; there is a prepared statement for each number up to it.
-ROWS_AT_ONCE: Final = 64
+_INSERT_MESSAGE: Final = (
+    "INSERT INTO messages (id, priority, position, published_at,"
+    " queue, state, due, expires, attempt, claim, lease)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 
 _NO_HEADERS: Mapping[str, Header] = {}
 _encode = msgspec.msgpack.Encoder().encode
@@ -32,7 +34,10 @@ class Row(NamedTuple):
 
 
 class Placing(NamedTuple):
-    """Where rows begin: in which queue and state, from and until when, claimed by whom."""
+    """Where rows begin: in which queue and state, from and until when, claimed by whom.
+
+    In the order of the columns of `_INSERT_MESSAGE`.
+    """
 
     queue: int
     state: int
@@ -71,38 +76,18 @@ def row_of(message: Message) -> Row:
 
 
 def insert_rows(db: sqlite3.Connection, rows: Sequence[Row], first: int, placing: Placing) -> None:
-    """Inserts messages, numbered from `first`, and their contents.
-
-    Many to a statement: `sqlite3` gives up the GIL for each step, and to get it back from a busy
-    hub takes longer than the step.
-    """
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        part = rows[start : start + ROWS_AT_ONCE]
-        numbered = list(enumerate(part, first + start))
-        db.execute(
-            _insert_messages(len(part)),
-            [*placing, *(v for n, r in numbered for v in (n, r.priority, r.message.published_at))],
-        )
-        db.execute(
-            _insert_contents(len(part)), [v for n, row in numbered for v in (n, *row.content)]
-        )
-
-
-@cache
-def _insert_messages(count: int) -> str:
-    shared = len(Placing._fields)
-    values = ", ".join(
-        f"(?{n}, ?{n + 1}, ?{n}, ?{n + 2}, ?1, ?2, ?3, ?4, ?5, ?6, ?7)"
-        for n in range(shared + 1, shared + 1 + 3 * count, 3)
+    """Inserts messages, numbered from `first`, and their contents."""
+    db.executemany(
+        _INSERT_MESSAGE,
+        [
+            (n, row.priority, n, row.message.published_at, *placing)
+            for n, row in enumerate(rows, first)
+        ],
     )
-    columns = "id, priority, position, published_at, " + ", ".join(Placing._fields)
-    return f"INSERT INTO messages ({columns}) VALUES {values}"  # noqa: S608 - nothing from outside
-
-
-@cache
-def _insert_contents(count: int) -> str:
-    values = ", ".join(["(?, ?, ?, ?, ?)"] * count)
-    return f"INSERT INTO contents VALUES {values}"  # noqa: S608 - nothing from outside
+    db.executemany(
+        "INSERT INTO contents VALUES (?, ?, ?, ?, ?)",
+        [(n, *row.content) for n, row in enumerate(rows, first)],
+    )
 
 
 def message_of(

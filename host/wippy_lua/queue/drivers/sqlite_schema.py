@@ -31,9 +31,6 @@ BUSY_SECONDS: Final = 1.0
 #: Pages (of 4 KiB) in the log before a commit copies them to the file: fewer, larger copies.
 CHECKPOINT_PAGES: Final = 4000
 
-#: Prepared statements that are kept: two for each number of rows that are inserted, and others.
-STATEMENTS: Final = 256
-
 READY: Final = 0
 DELAYED: Final = 1
 IN_FLIGHT: Final = 2
@@ -124,13 +121,7 @@ def open_file(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
     Raises `sqlite3.Error` or `OSError` for what may pass, such as a lock or a full disk.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    db = sqlite3.connect(
-        path,
-        timeout=BUSY_SECONDS,
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=STATEMENTS,
-    )
+    db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         _prepare(db, path, synchronous)
     except BaseException:

@@ -244,7 +244,9 @@ class Session:
         while self.is_open:
             self._wake.wait()
             self._wake.clear()
-            while self.is_open and (work := self._gather()) is not None:
+            # The others who can run have their turn first: what they ask for joins this group.
+            gevent.sleep(0)
+            if self.is_open and (work := self._gather()) is not None:
                 self._perform(work)
         self._end()
 
@@ -336,6 +338,7 @@ class Session:
             self._touched[queue] = None
         for publisher in work.publishers:
             publisher.on_its_way = None
+        self._wake.set()
         if is_busy(error):  # Another process's turn: deadlines say how long that may take.
             self._jobs[:0] = [job for job in work.jobs if not job.is_left]
             self._on_deadline()
