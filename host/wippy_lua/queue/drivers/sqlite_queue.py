@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from math import inf
 from typing import Final, Protocol
 
 from gevent.event import Event
@@ -199,16 +200,16 @@ class SqliteQueue:
         return attachment
 
     def to_publish(self) -> list[Publisher]:
-        """Returns the publishers, each with its publishing on its way, but for those at the end
-        of a line that is longer than the queue could ever be.
-        """
+        """Returns publishers with what is on its way for them: no more than can find room."""
         wanted: list[Publisher] = []
-        count = 0
+        room = inf if self.max_length is None else self.max_length
         for publisher in self.publishers:
-            if self.max_length is not None and count >= self.max_length:
+            if room <= 0:
                 break
-            rows = publisher.rows[publisher.stored :] if publisher.stored else publisher.rows
-            count += len(rows)
+            rows = publisher.rows
+            if publisher.stored or len(rows) > room:
+                rows = rows[publisher.stored : publisher.stored + int(room)]
+            room -= len(rows)
             publisher.on_its_way = Publishing(
                 self.number, rows, publisher.due, publisher.expires, self.max_length
             )

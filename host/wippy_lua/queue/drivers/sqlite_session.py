@@ -344,7 +344,7 @@ class Session:
             self._on_deadline()
         else:
             self._fail(work, failure)
-            gevent.sleep(RETRY_SECONDS)
+            gevent.sleep(RETRY_SECONDS)  # real time, whatever the clock: a disk has no other
 
     def _keep_settlements(self, group: Group) -> None:
         coming = self._next
