@@ -78,6 +78,60 @@ def test_queues_are_known_again_after_a_restart_with_another_file(place: Place) 
     assert queue.attach().drain(1) == [b"m"]
 
 
+# Publishing and delivering
+
+
+def test_a_long_publish_passes_through_a_short_queue_to_a_patient_consumer(place: Place) -> None:
+    queue = declare(place.driver(), max_length=3)
+    inbox = queue.attach(credit=100)
+    bodies = [b"%d" % n for n in range(20)]
+    publisher = gevent.spawn(queue.publish, *bodies)
+    assert [delivery.message.body for delivery in inbox.receive_many(20)] == bodies
+    publisher.get(timeout=5)
+
+
+def test_an_expiry_makes_room_for_a_waiting_publisher(place: Place) -> None:
+    driver = place.driver()
+    queue = declare(driver, max_length=1)
+    queue.publish(b"a", ttl=3.0)
+    publisher = gevent.spawn(queue.publish, b"b", timeout=5.0)
+    advance(place, 3.0, driver)
+    publisher.get(timeout=5)
+    assert queue.attach().drain(1) == [b"b"]
+
+
+def test_messages_released_with_the_same_delay_come_in_the_order_of_release(place: Place) -> None:
+    driver = place.driver()
+    queue = declare(driver)
+    queue.publish(b"a", b"b")
+    first, second = driver.take(queue.id, 2)
+    second.release(1.0, charged=True)
+    first.release(1.0, charged=True)
+    advance(place, 1.0, driver)
+    assert queue.attach().drain(2) == [b"b", b"a"]
+
+
+def test_what_comes_for_a_consumer_that_has_left_goes_back_uncharged(place: Place) -> None:
+    driver = place.driver()
+    queue = declare(driver)
+    queue.publish(b"m")
+    inbox = queue.attach()
+    while driver._queues.find(queue.id).unread:  # until the claim is on its way
+        gevent.sleep(0)
+    queue.detach()
+    assert queue.shows(ready=1)
+    assert inbox.is_quiet()
+    assert queue.attach().receive().attempt == 1
+
+
+def test_consumers_with_credit_take_turns(place: Place) -> None:
+    queue = declare(place.driver())
+    inboxes = [queue.attach(credit=10) for _ in range(3)]
+    queue.publish(*[b"%d" % n for n in range(6)])
+    received = [[d.message.body for d in inbox.receive_many(2)] for inbox in inboxes]
+    assert received == [[b"0", b"3"], [b"1", b"4"], [b"2", b"5"]]
+
+
 # Several processes
 
 

@@ -14,7 +14,6 @@ from typing import Any, Final, TypeVar
 
 import gevent
 from gevent.event import Event
-from gevent.threadpool import ThreadPool
 
 from wippy_lua.clock import Clock
 from wippy_lua.errors import Kind, WippyError
@@ -30,6 +29,7 @@ from wippy_lua.queue.drivers.sqlite_queue import (
 )
 from wippy_lua.queue.drivers.sqlite_rows import Found, row_of
 from wippy_lua.queue.drivers.sqlite_store import Store, failure_of, is_busy
+from wippy_lua.queue.drivers.sqlite_thread import NativeThread
 from wippy_lua.queue.drivers.sqlite_transaction import (
     Extension,
     Group,
@@ -107,7 +107,7 @@ class Session:
         self._lease_seconds = lease_seconds
         self._clock = clock
         self._log = log
-        self._pool = ThreadPool(1)
+        self._thread = NativeThread()
         self._next = Group(0.0)
         self._jobs: list[Waiting] = []
         self._touched: dict[SqliteQueue, None] = {}
@@ -124,15 +124,15 @@ class Session:
         deadline = self._clock.monotonic() + PATIENCE
         while True:
             try:
-                self._pool.apply(self._store.open)
+                self._thread.run(self._store.open)
                 break
             except (sqlite3.Error, OSError) as error:
                 if not is_busy(error) or self._clock.monotonic() >= deadline:
-                    self._pool.kill()
+                    self._thread.end()
                     raise failure_of(self._store.path, error) from error
                 self._clock.sleep(SHORTEST_LOOK)
             except WippyError:
-                self._pool.kill()
+                self._thread.end()
                 raise
         self.is_open = True
         self._pump = gevent.spawn(self._run)
@@ -153,7 +153,6 @@ class Session:
         self._touch(queue)
         if publisher.due:
             self._events.set(publisher.due)
-        self._events.set(publisher.expires)
         self._deadlines.set(publisher.deadline)
         try:
             publisher.woken.wait()
@@ -214,7 +213,7 @@ class Session:
         if due:
             self._events.set(due)
         else:
-            queue.unread = True
+            queue.unread = True  # so that who waits for it claims it in the same transaction
         self._credit_came(queue)
 
     def move(self, queue: SqliteQueue, held: Held, target: str, message: Message) -> None:
@@ -273,7 +272,7 @@ class Session:
 
     def _perform(self, work: Work) -> None:
         try:
-            report: Report = self._pool.apply(self._store.run, (work.group,))
+            report: Report = self._thread.run(self._store.run, work.group)
         except Exception as error:  # noqa: BLE001 - whoever waits for the group must be told
             self._on_failure(work, error)
             return
@@ -381,7 +380,7 @@ class Session:
             if all(queue.is_idle for queue in self._queues):
                 continue
             try:
-                changed = self._pool.apply(self._store.has_changed)
+                changed = self._thread.run(self._store.has_changed)
             except sqlite3.Error as error:
                 self._log.debug("looking at the queue file failed", error=str(error))
                 continue
@@ -449,15 +448,15 @@ class Session:
             job.error = stopped
             job.finish()
         self._write_last()
-        self._pool.apply(self._store.close)
-        self._pool.kill()
+        self._thread.run(self._store.close)
+        self._thread.end()
 
     def _write_last(self) -> None:
         self._next.now = self._clock.time()
         for attempt in range(1, LAST_TRIES + 1):
             try:
-                self._pool.apply(self._store.run, (self._next,))
-                self._pool.apply(self._store.give_back, (self._next.now,))
+                self._thread.run(self._store.run, self._next)
+                self._thread.run(self._store.give_back, self._next.now)
             except (sqlite3.Error, OSError) as error:
                 if attempt == LAST_TRIES or not is_busy(error):
                     self._log.warning(
