@@ -111,6 +111,17 @@ def test_messages_released_with_the_same_delay_come_in_the_order_of_release(plac
     assert queue.attach().drain(2) == [b"b", b"a"]
 
 
+def test_a_waiting_consumer_gets_a_delayed_message_though_nothing_else_happens(
+    place: Place,
+) -> None:
+    driver = place.driver()
+    queue = declare(driver)
+    inbox = queue.attach()
+    queue.publish(b"m", delay=2.0)
+    place.clock.advance(2.0)
+    assert inbox.drain(1) == [b"m"]
+
+
 def test_what_comes_for_a_consumer_that_has_left_goes_back_uncharged(place: Place) -> None:
     driver = place.driver()
     queue = declare(driver)
