@@ -8,7 +8,8 @@
 
 local _, vm = ...
 
-local traceback = vm.traceback
+local error, tostring, type = error, tostring, type
+local text, traceback = vm.text, vm.traceback
 
 ---@class errors
 local M = {
@@ -56,7 +57,7 @@ end
 ---@field line integer
 ---@field name string what ran there, as a traceback says it
 
--- `level` counts from `create` itself, 1: it is always tail-called, so that its caller has no frame.
+-- `level` is where the stack begins, 2 for the caller: what calls this as a tail call is gone.
 local function create(message, kind, retryable, details, context, level)
   local err = setmetatable({}, metatable)
   facts[err] = {
@@ -65,13 +66,14 @@ local function create(message, kind, retryable, details, context, level)
     retryable = retryable,
     details = details,
     context = context,
-    stack = traceback("", level),
+    stack = traceback(level),
   }
   return err
 end
 
-function vm.is_error(value)
-  return facts[value] ~= nil
+--- Returns what is known of an error; nil for anything else.
+function vm.facts(value)
+  return facts[value]
 end
 
 --- Makes an error for a library function; `details` is a table or nil.
@@ -95,7 +97,7 @@ end
 ---@return Error
 function M.new(message)
   if type(message) ~= "table" then
-    return create(tostring(message), M.UNKNOWN, nil, nil, nil, 2)
+    return create(text(message), M.UNKNOWN, nil, nil, nil, 2)
   end
   local options = message
   if type(options.message) ~= "string" then
@@ -124,9 +126,9 @@ end
 ---@return Error
 function M.wrap(err, context)
   local inner = facts[err]
-  context = tostring(context)
+  context = text(context)
   if not inner then
-    return create(tostring(err), M.UNKNOWN, nil, nil, context, 2)
+    return create(text(err), M.UNKNOWN, nil, nil, context, 2)
   end
   if inner.context then
     context = context .. ": " .. inner.context
@@ -169,34 +171,38 @@ function M.call_stack(err)
   return frames
 end
 
+local function facts_of(err)
+  return facts[err] or error("an error's methods are called with a colon, as in err:kind()", 3)
+end
+
 --- Returns the error's kind.
 ---@return errors.Kind
 function Error:kind()
-  return facts[self].kind
+  return facts_of(self).kind
 end
 
 --- Returns the message, without the context that `wrap` added.
 ---@return string
 function Error:message()
-  return facts[self].message
+  return facts_of(self).message
 end
 
 --- Tells whether a retry can help; nil when that is not known.
 ---@return boolean?
 function Error:retryable()
-  return facts[self].retryable
+  return facts_of(self).retryable
 end
 
 --- Returns the details, or nil when there are none.
 ---@return table?
 function Error:details()
-  return facts[self].details
+  return facts_of(self).details
 end
 
 --- Returns the traceback of the place where the error was made.
 ---@return string
 function Error:stack()
-  return facts[self].stack
+  return facts_of(self).stack
 end
 
 function metatable.__tostring(err)

@@ -5,7 +5,8 @@
 
 local host, vm = ...
 
-local tostring, type = tostring, type
+local error, pairs, setmetatable, type = error, pairs, setmetatable, type
+local text = vm.text
 
 ---@class Logger
 local Logger = {}
@@ -48,8 +49,7 @@ local function pack_fields(fields)
   end
   local shown = {}
   for key, value in pairs(fields) do
-    shown[tostring(key)] = (type(value) == "number" or type(value) == "boolean") and value
-      or tostring(value)
+    shown[text(key)] = (type(value) == "number" or type(value) == "boolean") and value or text(value)
   end
   return vm.pack(shown)
 end
@@ -65,7 +65,7 @@ local function write(level, self, msg, fields)
   end
   local bound = facts[self]
   fields = merged(bound.fields, fields)
-  host.log(level, bound.name, tostring(msg), fields and pack_fields(fields), vm.caller(3))
+  host.log(level, bound.name, text(msg), fields and pack_fields(fields), vm.caller(3))
 end
 
 local function level_function(level)

@@ -112,14 +112,21 @@ function M.publish(id, data, headers, options)
   if not body then
     return nil, kind
   end
+  local message_id, err
   if headers == nil and options == nil then
-    return host.publish(id, body, kind)
+    message_id, err = host.publish(id, body, kind)
+  else
+    local packed_headers, packed_options
+    packed_headers, packed_options, err = pack_both(headers, options)
+    if err then
+      return nil, err
+    end
+    message_id, err = host.publish(id, body, kind, packed_headers, packed_options)
   end
-  local packed_headers, packed_options, err = pack_both(headers, options)
-  if err then
+  if not message_id then
     return nil, err
   end
-  return host.publish(id, body, kind, packed_headers, packed_options)
+  return true, nil, message_id
 end
 
 --- Publishes a list of messages with the same headers and options, in one go where the driver can.
@@ -156,9 +163,13 @@ function M.publish_many(id, list, headers, options)
   if err then
     return nil, err
   end
-  local ok, problem, ids =
+  local ids
+  ids, err =
     host.publish_many(id, pack(bodies), table.concat(body_kinds), packed_headers, packed_options)
-  return ok, problem, ids and unpack(ids)
+  if not ids then
+    return nil, err
+  end
+  return true, nil, unpack(ids)
 end
 
 ---@class queue.Info
@@ -210,13 +221,24 @@ end
 
 --- Makes a method that answers INVALID once the handler has returned.
 local function method(call)
-  return function(self, ...)
+  return function(self, argument)
     local err = released(self)
     if err then
       return nil, err
     end
-    return call(...)
+    return call(argument)
   end
+end
+
+--- Makes a method that takes no argument of a host function.
+local function getter(host_function)
+  return method(function()
+    return host_function()
+  end)
+end
+
+local function is_duration(value)
+  return type(value) == "string" or type(value) == "number"
 end
 
 --- Returns the message that this call handles; INVALID where there is none.
@@ -239,11 +261,11 @@ end
 
 --- Returns the message's ID.
 ---@type fun(self: queue.Message): string?, Error?
-Message.id = method(host.message_id)
+Message.id = getter(host.message_id)
 
 --- Returns the number of this delivery, from 1.
 ---@type fun(self: queue.Message): integer?, Error?
-Message.attempt = method(host.attempt)
+Message.attempt = getter(host.attempt)
 
 --- Returns one header, or nil when it was not set.
 ---@type fun(self: queue.Message, key: string): string|number|boolean|nil, Error?
@@ -270,7 +292,7 @@ end)
 
 --- Settles the message as handled.
 ---@type fun(self: queue.Message): true?, Error?
-Message.ack = method(host.ack)
+Message.ack = getter(host.ack)
 
 ---@class queue.NackOptions
 ---@field delay? string|number before the next attempt (default: the consumer's backoff)
@@ -282,13 +304,17 @@ Message.nack = method(function(options)
   if options ~= nil and type(options) ~= "table" then
     return invalid("options must be a table")
   end
-  return host.nack(options and options.delay)
+  local delay = options and options.delay
+  if delay ~= nil and not is_duration(delay) then
+    return invalid("delay must be a duration such as \"30s\", or seconds")
+  end
+  return host.nack(delay)
 end)
 
 --- Gives the message back for `delay` without spending the attempt.
 ---@type fun(self: queue.Message, delay: string|number): true?, Error?
 Message.snooze = method(function(delay)
-  if type(delay) ~= "string" and type(delay) ~= "number" then
+  if not is_duration(delay) then
     return invalid("delay must be a duration such as \"30s\", or seconds")
   end
   return host.snooze(delay)
@@ -298,18 +324,18 @@ end)
 --- is none, comes back after the longest backoff.
 ---@type fun(self: queue.Message, reason?: string): true?, Error?
 Message.reject = method(function(reason)
-  return host.reject(reason ~= nil and tostring(reason) or nil)
+  return host.reject(reason ~= nil and vm.text(reason) or nil)
 end)
 
 --- Tells whether the consumer is stopping: finish soon, or return and let the message come back.
 ---@type fun(self: queue.Message): boolean?, Error?
-Message.cancelled = method(host.cancelled)
+Message.cancelled = getter(host.cancelled)
 
 --- Keeps the message for at least `duration` more, where the driver has a lease that could run
 --- out. The host does that by itself while the handler runs.
 ---@type fun(self: queue.Message, duration: string|number): true?, Error?
 Message.extend = method(function(duration)
-  if type(duration) ~= "string" and type(duration) ~= "number" then
+  if not is_duration(duration) then
     return invalid("duration must be a duration such as \"30s\", or seconds")
   end
   return host.extend(duration)
@@ -368,7 +394,12 @@ local function consume(id, module, name, config)
       return nil, err
     end
   end
-  return host.consume(id, module, name, packed)
+  local consumer_id
+  consumer_id, err = host.consume(id, module, name, packed)
+  if not consumer_id then
+    return nil, err
+  end
+  return true, nil, consumer_id
 end
 
 --- Starts a consumer, as an entry of kind `queue.consumer` does.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from time import monotonic
 
 from wippy_lua.clock import Clock
 from wippy_lua.declarations import Declarations
@@ -123,11 +122,10 @@ class App:
 
         Raises every error, such as a StopTimeout, in one ExceptionGroup.
         """
-        deadline = monotonic() + MAIN_STOP_TIMEOUT
         self._running_main.end()  # before the services that it uses
         try:
             errors = _errors_of(self.supervisor.stop)
-            errors += _errors_of(partial(self._running_main.join, deadline))
+            errors += _errors_of(partial(self._running_main.join, MAIN_STOP_TIMEOUT))
         finally:
             self.functions.stop()
             self._libraries.stop()

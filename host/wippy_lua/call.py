@@ -8,7 +8,6 @@ from math import inf
 from typing import TYPE_CHECKING, TypeAlias
 
 import gevent
-from gevent import getcurrent
 
 if TYPE_CHECKING:
     from greenlet import greenlet
@@ -38,26 +37,22 @@ class Call:
     finish, and what it leaves undone is given back. `end` is set once the call must stop running.
     """
 
-    __slots__ = (
-        "cancelled",
-        "consumer",
-        "deadline",
-        "delivery",
-        "end",
-        "ends_at_wait",
-        "foreign",
-        "function",
-        "greenlet",
-        "loading",
-        "queue",
-        "settler",
-        "waiting",
-    )
+    # Class-level defaults, so that making a call, once for each message, sets only what differs.
+    loading = False
+    cancelled = False
+    end: End | None = None
+    #: An exception from outside that the call must let through once its Lua has unwound.
+    foreign: BaseException | None = None
+    #: The one that is inside the VM, which need not be the one that made this object.
+    greenlet: greenlet | None = None
+    #: True when the next host function that the call enters ends it.
+    ends_at_wait = False
+    #: True while the call is inside a host function, where it may be switched away.
+    waiting = False
 
     def __init__(
         self,
         function: str,
-        *,
         deadline: float = inf,
         delivery: Delivery | None = None,
         consumer: str = "",
@@ -71,17 +66,8 @@ class Call:
         self.consumer = consumer
         self.queue = queue
         self.settler = settler
-        self.loading = loading
-        self.cancelled = False
-        self.end: End | None = None
-        #: An exception from outside that the call must let through once its Lua has unwound.
-        self.foreign: BaseException | None = None
-        #: Where the call runs: who makes it for another greenlet says so there.
-        self.greenlet: greenlet = getcurrent()
-        #: True when the next host function that the call enters ends it.
-        self.ends_at_wait = False
-        #: True while the call is inside a host function, where it may be switched away.
-        self.waiting = False
+        if loading:
+            self.loading = True
 
     def interrupt(self, end: End = End.INTERRUPTED) -> None:
         """Ends the call: at once where it waits in the host, else at its hook's next look."""
@@ -104,5 +90,5 @@ class Call:
 
     def _wake(self) -> None:
         # Asked again here: between the request and this callback the wait may have ended.
-        if self.waiting and not self.greenlet.dead:
+        if self.waiting and self.greenlet is not None and not self.greenlet.dead:
             self.greenlet.throw(CallInterrupt())

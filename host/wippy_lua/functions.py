@@ -18,6 +18,7 @@ from wippy_lua.queue.settle import Failure, Outcome
 
 SWEEP_SECONDS = 0.05  #: how late a call that waits in the host may notice its deadline
 TRIM_SECONDS = 15.0
+LOAD_SECONDS = 10.0  #: how long a module's top level may run
 
 
 class Functions:
@@ -65,7 +66,7 @@ class Functions:
             self._sweeper = None
 
     def handle(self, call: Call, kind: int, body: bytes) -> Outcome:
-        """Calls a function with a message's body; blocks until it ended, and never raises for it."""
+        """Calls a function with a message's body; blocks until it ended, raises nothing of it."""
         try:
             pool = self._pool(call.function)
             vm = pool.acquire()
@@ -91,7 +92,9 @@ class Functions:
     def load(self, program: Program) -> VM:
         """Returns a loaded VM of its own for a program that runs long."""
         vm = self.new_vm(program)
-        vm.load()
+        call = Call(program.id, loading=True, deadline=time.monotonic() + LOAD_SECONDS)
+        with self.in_progress(call):
+            vm.load(call)
         return vm
 
     def new_vm(self, program: Program) -> VM:
@@ -134,7 +137,7 @@ class Functions:
             pool.trim(idle_seconds=0)
         if self._used() >= self._memory:
             raise CallError(
-                f"all Lua VMs together use {self._memory >> 20} MiB, the limit (host.config vm_memory)",
+                f"all Lua VMs together use {self._memory >> 20} MiB, their limit (vm_memory)",
                 kind=Kind.UNAVAILABLE,
                 retryable=True,
             )

@@ -107,6 +107,7 @@ class MainProgram:
         self._functions = functions
         self._call: Call | None = None
         self._over = Event()
+        self._ending_since = 0.0
 
     def run(self, program: Program, arguments: Sequence[str]) -> object:
         """Returns what it returned; raises CallError, of kind CANCELED when it was ended."""
@@ -122,19 +123,18 @@ class MainProgram:
 
     def end(self) -> None:
         """Lets it run on to its next wait and no further; quiet when it does not run."""
+        self._ending_since = monotonic()
         if self._call is not None:
             self._call.end_at_wait()
 
-    def join(self, deadline: float) -> None:
-        """Blocks until it has ended; interrupts it at `deadline` and raises StopTimeout.
-
-        `deadline` is on `time.monotonic`.
-        """
+    def join(self, timeout: float) -> None:
+        """Blocks until it has ended; `timeout` seconds after `end`, interrupts it and raises
+        StopTimeout."""
         call = self._call
         if call is None:
             return
-        timeout = max(0.0, deadline - monotonic())
-        if self._over.wait(timeout):
+        left = self._ending_since + timeout - monotonic()
+        if self._over.wait(max(0.0, left)):
             return
         call.interrupt()
         self._over.wait(UNWIND_SECONDS)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import gevent
 
-from tests.benchmarks.workload import Workload
+from tests.benchmarks.workload import BODY, Workload
 from wippy_lua import Host
 
 INDEX = """\
@@ -32,24 +33,26 @@ entries:
     modules: [queue]
 """
 
-PUBLISHER = """
+PUBLISHER = f"""
 local queue = require("queue")
-return function(count, size)
+{BODY}
+return function(count, items)
   for i = 1, count do
-    local body = {id = i, action = "process", user = "someone@example.org", data = ("x"):rep(size)}
-    local ok, err = queue.publish("bench:work", body)
+    local ok, err = queue.publish("bench:work", body_of(i, items))
     if not ok then return nil, err end
   end
 end
 """
 
 
-def run(work: Workload) -> None:
-    """Publishes and handles all messages once."""
+def run(work: Workload) -> float:
+    """Publishes and handles all messages once; returns the seconds that took, setup excluded."""
     with TemporaryDirectory() as folder:
         Path(folder, "_index.yaml").write_text(INDEX.format(concurrency=work.concurrency))
         Path(folder, "publisher.lua").write_text(PUBLISHER)
         with Host(folder) as host:
-            host.call("bench:publisher", work.count, work.padding)
+            begin = time.perf_counter()
+            host.call("bench:publisher", work.count, work.items)
             while host.info("bench:work").message_count:
                 gevent.sleep(0)
+            return time.perf_counter() - begin

@@ -65,7 +65,7 @@ def test_stop_interrupts_a_main_that_computes_on(
 
     (error,) = caught.value.exceptions
     assert isinstance(error, StopTimeout)
-    assert error.running == ("main.lua",)
+    assert str(error) == "main.lua did not stop within 0.1s: interrupted main.lua"
     with pytest.raises(CallError) as ended:
         main.get()
     assert ended.value.kind is Kind.CANCELED

@@ -128,7 +128,7 @@ def test_a_call_ends_at_its_deadline_inside_a_sleep(tmp_path: Path, function: st
 def test_a_sleep_at_a_modules_top_level_ends_with_the_time_to_load(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wippy_lua.lua.runtime.LOAD_TIMEOUT", 0.05)
+    monkeypatch.setattr("wippy_lua.functions.LOAD_SECONDS", 0.05)
     with pytest.raises(ConfigError, match="app:top timed out"):
         sleepers(tmp_path, top='require("time").sleep("1h") return print')
 

@@ -3,6 +3,14 @@
 -- Every check is called directly by the function that users call: the error blames its caller.
 
 local math_type, tointeger, getinfo = math.type, math.tointeger, debug.getinfo
+local match = string.match
+
+-- How the messages of C functions begin.
+local WORDS = {}
+local words = "bad date initial integral invalid missing modifiers specifier string"
+for word in string.gmatch(words, "%l+") do
+  WORDS[word] = true
+end
 
 local arguments = {}
 
@@ -53,6 +61,19 @@ function arguments.table(value, arg, name)
     bad(arg, name, "table expected, got " .. type(value))
   end
   return value
+end
+
+-- Raises again what `pcall` caught from a C function, as if the user had called that. What a
+-- metamethod raised stays as it is, and so does an error of the VM's own.
+function arguments.rethrow(problem, name)
+  if type(problem) ~= "string" or not WORDS[match(problem, "^(%l+) ")] then
+    error(problem, 0)
+  end
+  local arg, what = match(problem, "^bad argument #(%d+) to '[^']*' %((.*)%)$")
+  if arg then
+    bad(tointeger(arg), name, what)
+  end
+  error(problem, 3)
 end
 
 return arguments

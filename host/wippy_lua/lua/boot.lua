@@ -3,13 +3,14 @@
 
 local preempt, sandbox, codec, native = ...
 
-local error, getinfo, pcall = error, debug.getinfo, pcall
-local rawequal, select, tostring, traceback = rawequal, select, tostring, debug.traceback
-local type, xpcall = type, xpcall
+local error, getinfo, pcall, rawequal, select = error, debug.getinfo, pcall, rawequal, select
+local sub, tostring, traceback, type, xpcall = string.sub, tostring, debug.traceback, type, xpcall
 
 local env, freeze = sandbox.env, sandbox.freeze
 local pack, unpack = codec.msgpack_encode, codec.msgpack_decode
-local arm, check, unhooked = preempt.arm, preempt.check, preempt.unhooked
+local arm, check, disarm = preempt.arm, preempt.check, preempt.disarm
+local is_killed, reset, unhooked = preempt.killed, preempt.reset, preempt.unhooked
+local json_decode = codec.json_decode
 local load = load
 
 -- How a body is written; the host's `Body` has the same values.
@@ -45,9 +46,31 @@ local function finish(status, ...)
   return preempt.kill()
 end
 
---- Makes a Lua function of a host function: results, or nil and an error.
+local PLAIN = { ["nil"] = true, boolean = true, number = true, string = true }
+local MAX_ARGUMENTS = 8 -- each a copy in the host, and one string can be meant by a thousand
+
+local function check_plain(left, value, ...)
+  if not PLAIN[type(value)] then
+    error("the host takes no " .. type(value), 0)
+  elseif left > 1 then
+    return check_plain(left - 1, ...)
+  end
+end
+
+local function check_arguments(count, a, b, c, ...)
+  if count > MAX_ARGUMENTS then
+    error("too many arguments", 0)
+  elseif count > 3 or not (PLAIN[type(a)] and PLAIN[type(b)] and PLAIN[type(c)]) then
+    check_plain(count, a, b, c, ...)
+  end
+end
+
+--- Makes a Lua function of a host function: results, or nil and an error. It raises for arguments
+--- that are not plain: the host would keep a reference to them, and making one may need memory
+--- where running out of it cannot be survived.
 local function wrap(host_function)
   return function(...)
+    check_arguments(select("#", ...), ...)
     return finish(host_function(...))
   end
 end
@@ -144,7 +167,8 @@ function env.require(name)
   if module ~= nil then
     return module
   end
-  return install(name, resolve(name))
+  module = install(name, resolve(name))
+  return module -- no tail call: an error's position is counted from here
 end
 
 ---------------------------------------------------------------------------------------------------
@@ -230,10 +254,24 @@ function vm.caller(level)
   return info and info.short_src .. ":" .. info.currentline or ""
 end
 
+--- Returns a value as text. `tostring` alone may return a number: `__tostring` can.
+function vm.text(value)
+  return tostring(value) .. ""
+end
+
+local DEEP = 100 -- levels; C walks a stack several times, up to some 200,000 levels of it
+
+--- Returns the traceback of its caller's caller, or of one `level` above.
+function vm.traceback(level)
+  if getinfo(DEEP, "l") then
+    check()
+  end
+  return traceback("", level + 1)
+end
+
 vm.codec = codec
 vm.protect = sandbox.protect
 vm.check = check
-vm.traceback = traceback
 vm.unhooked = unhooked
 vm.null = codec.null
 
@@ -242,6 +280,7 @@ errors = load_library("errors", native.errors_source)
 loaded.errors = errors
 env.errors = errors
 
+local MAX_PRINT = 65536 -- bytes of a line
 local print_line = wrap(native.print)
 
 --- Writes its arguments to the log, as one line of level info.
@@ -250,7 +289,7 @@ function env.print(...)
   for i = 1, parts.n do
     parts[i] = tostring(parts[i])
   end
-  print_line(table.concat(parts, "\t"):sub(1, 65536), vm.caller(2))
+  print_line(sub(table.concat(parts, "\t"), 1, MAX_PRINT), vm.caller(2))
 end
 
 ---------------------------------------------------------------------------------------------------
@@ -264,30 +303,42 @@ local function trace(err)
   return err
 end
 
+local MAX_TEXT = 8192 -- bytes of an error's message and of its stack that reach the host
+local MAX_DETAILS = 65536 -- packed; larger ones stay behind
+
+local function pack_details(details)
+  local packed = details ~= nil and pack(details) or nil
+  return packed and #packed <= MAX_DETAILS and packed or nil
+end
+
+-- By an error's facts, not by its methods, which a script can replace.
 local function describe(err)
-  if vm.is_error(err) then
-    local details = err:details()
-    local packed = details ~= nil and pack(details) or nil
-    return err:message(), err:kind(), err:retryable(), err:stack(), packed, tostring(err)
+  local text = sub(vm.text(err), 1, MAX_TEXT)
+  local facts = vm.facts(err)
+  if not facts then
+    return text, "", nil, sub(stack, 1, MAX_TEXT)
   end
-  return tostring(err), "", nil, "", nil, nil
+  return text, facts.kind, facts.retryable, sub(facts.stack, 1, MAX_TEXT), pack_details(facts.details)
 end
 
 -- Describing an error may run the script's own `__tostring`.
 local function report(err)
   arm()
-  local ok, message, kind, retryable, own_stack, details, text = pcall(describe, err)
-  preempt.disarm()
-  if preempt.killed() then
+  local ok, text, kind, retryable, own_stack, details = pcall(describe, err)
+  disarm()
+  if is_killed() then
     return "killed"
   elseif not ok then
-    return "error", "the error could not be shown: its __tostring failed", "", nil, stack
+    if text == preempt.MEMORY then
+      return "memory"
+    end
+    return "error", "the error could not be shown: its __tostring failed"
   end
-  return "error", text or message, kind, retryable, own_stack ~= "" and own_stack or stack, details
+  return "error", text, kind, retryable, own_stack, details
 end
 
 local function raised(err)
-  if preempt.killed() then
+  if is_killed() then
     return "killed"
   elseif err == preempt.MEMORY then
     return "memory"
@@ -298,24 +349,36 @@ end
 -- A handler failed when it raised, when its first result is nil or false and the second is not,
 -- when the second is an error object, and when it returned just false.
 local function has_failed(first, second)
-  return vm.is_error(second) or (not first and second) or first == false
+  if second ~= nil then
+    return vm.facts(second) or (not first and second)
+  end
+  return first == false
 end
 
 local function outcome(ok, first, second)
-  preempt.disarm()
+  disarm()
   body = nil
   if not ok then
     return raised(first)
-  elseif preempt.killed() then
+  elseif is_killed() then
     return "killed"
   elseif has_failed(first, second) then
     stack = ""
     if second then
       return report(second)
     end
-    return "error", "the handler returned false", "", nil, ""
+    return "error", "the handler returned false"
   end
   return true, first
+end
+
+-- Keeps what a handler returned in the VM: the host would hold a reference to a table.
+local function verdict(ok, ...)
+  local status, message, kind, retryable, trace_back, details = outcome(ok, ...)
+  if status == true then
+    return true
+  end
+  return status, message, kind, retryable, trace_back, details
 end
 
 local function result(ok, ...)
@@ -326,23 +389,14 @@ local function result(ok, ...)
   if packed or (...) == nil then
     return true, packed
   end
-  return "error", "the result cannot be passed on: " .. problem, "Invalid", false, ""
-end
-
-local function decode(kind, bytes)
-  if kind == TEXT then
-    return bytes
-  elseif kind == JSON then
-    return codec.json_decode(bytes)
-  end
-  return codec.msgpack_decode(bytes)
+  return "error", "the result cannot be passed on: " .. problem, "Invalid", false
 end
 
 local function start_call(lifted)
   if lifted then
     native.limit_memory()
   end
-  preempt.reset()
+  reset()
   serial = serial + 1
   stack = ""
 end
@@ -354,31 +408,46 @@ local function null_to_nil(value)
 end
 
 --- Calls the handler with one body and tells only how it ended.
-local function handle(lifted, kind, bytes)
+local function handle(lifted, kind, value)
   start_call(lifted)
-  local ok, value, problem = pcall(decode, kind, bytes)
-  if not ok then
-    return raised(value)
-  elseif problem then
-    return "undecodable", problem
+  if kind ~= TEXT then
+    local ok, problem
+    ok, value, problem = pcall(kind == JSON and json_decode or unpack, value)
+    if not ok then
+      return raised(value)
+    elseif problem then
+      return "undecodable", problem
+    end
+    body = type(value) == "table" and value or nil
   end
-  body = type(value) == "table" and value or nil
   arm()
-  return outcome(xpcall(handler, trace, value))
+  return verdict(xpcall(handler, trace, value))
+end
+
+local function read_arguments(bytes)
+  local arguments, problem = unpack(bytes)
+  if problem then
+    error(problem, 0)
+  end
+  local count = #arguments
+  for i = 1, count do
+    arguments[i] = null_to_nil(arguments[i])
+  end
+  return table.unpack(arguments, 1, count)
+end
+
+local function call_with(ok, ...)
+  if not ok then
+    return raised((...))
+  end
+  arm()
+  return result(outcome(xpcall(handler, trace, ...)))
 end
 
 --- Calls the handler with packed arguments and packs its first result.
 local function call(lifted, bytes)
   start_call(lifted)
-  local ok, arguments = pcall(unpack, bytes)
-  if not ok then
-    return raised(arguments)
-  end
-  for i = 1, #arguments do
-    arguments[i] = null_to_nil(arguments[i])
-  end
-  arm()
-  return result(outcome(xpcall(handler, trace, table.unpack(arguments, 1, #arguments))))
+  return call_with(pcall(read_arguments, bytes))
 end
 
 ---------------------------------------------------------------------------------------------------
@@ -416,7 +485,7 @@ end
 local function load_handler(source, chunk_name, method)
   start_call(true)
   arm()
-  return outcome(xpcall(load_and_pick, trace, source, chunk_name, method))
+  return verdict(xpcall(load_and_pick, trace, source, chunk_name, method))
 end
 
 local function run_pending()

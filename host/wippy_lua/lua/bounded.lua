@@ -35,7 +35,11 @@ function bounded.os.date(format, time)
       tick()
     end
   end
-  return c_date(format, time)
+  local ok, result = pcall(c_date, format, time)
+  if not ok then
+    arguments.rethrow(result, "date")
+  end
+  return result
 end
 
 -- Tells the memory in use, in KiB. A collection is only a wish: it would stop everybody.

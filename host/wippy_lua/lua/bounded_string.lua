@@ -1,8 +1,8 @@
 -- `string` and `utf8` with bounded time between two looks of a count hook.
 --
 -- What is cheap goes straight to C. What is linear in a large argument lets others run first, and
--- patterns that C could take too long for are matched in Lua. Calls to C are tail calls, so that
--- its own error messages blame the user's line.
+-- patterns that C could take too long for, or raise an error for, are matched in Lua. Errors blame
+-- the user's line, except where C refuses what a user's function returned to `gsub`.
 
 local arguments, patterns, tick = ...
 
@@ -39,10 +39,32 @@ local function weigh(first, second, third, ...)
   end
 end
 
-local function weighed(f)
+-- For a function of at most two results.
+local function weighed(f, name)
   return function(...)
     weigh(...)
-    return f(...)
+    local ok, value, second = pcall(f, ...)
+    if not ok then
+      arguments.rethrow(value, name)
+    elseif second == nil then
+      return value
+    end
+    return value, second
+  end
+end
+
+local function finish(name, ok, ...)
+  if not ok then
+    arguments.rethrow(..., name)
+  end
+  return ...
+end
+
+-- For a function of many results.
+local function weighed_many(f, name)
+  return function(...)
+    weigh(...)
+    return finish(name, pcall(f, ...))
   end
 end
 
@@ -63,12 +85,12 @@ local bounded = {
   char = c.char,
   len = c.len,
   sub = c.sub,
-  format = weighed(c.format),
+  format = weighed(c.format, "format"),
   lower = convert(c.lower, "lower"),
-  pack = weighed(c.pack),
-  packsize = weighed(c.packsize),
+  pack = weighed(c.pack, "pack"),
+  packsize = weighed(c.packsize, "packsize"),
   reverse = convert(c.reverse, "reverse"),
-  unpack = weighed(c.unpack),
+  unpack = weighed_many(c.unpack, "unpack"),
   upper = convert(c.upper, "upper"),
 }
 
@@ -189,25 +211,30 @@ function bounded.gsub(s, p, repl, most)
   elseif not REPLACEMENTS[kind] then
     arguments.fail(3, "gsub", "string/function/table expected, got " .. kind)
   end
-  local known = syntax(p)
-  if kind == "string" and #s * (#repl + 0.0) > MAX_TEMPLATE and c.find(repl, "%", 1, true) then
-    -- C reads the replacement at each match, even where it stands for nothing.
-    return patterns.gsub(s, p, repl, most)
-  elseif #s > known.native then
+  local known, is_template = syntax(p), kind == "string" and c.find(repl, "%", 1, true)
+  if #s > known.native or is_template and #s * (#repl + 0.0) > MAX_TEMPLATE then
+    -- C reads a replacement again at each match, even where it stands for nothing.
     return patterns.gsub(s, p, repl, most)
   elseif #s > known.free then
     tick()
   end
-  return c.gsub(s, p, repl, most)
+  if not is_template then
+    return c.gsub(s, p, repl, most)
+  end
+  local ok, result, count = pcall(c.gsub, s, p, repl, most)
+  if not ok then
+    arguments.rethrow(result, "gsub")
+  end
+  return result, count
 end
 
 local bounded_utf8 = {
   char = utf8.char,
   charpattern = utf8.charpattern,
-  codepoint = weighed(utf8.codepoint),
+  codepoint = weighed_many(utf8.codepoint, "codepoint"),
   codes = utf8.codes,
-  len = weighed(utf8.len),
-  offset = weighed(utf8.offset),
+  len = weighed(utf8.len, "len"),
+  offset = weighed(utf8.offset, "offset"),
 }
 
 return bounded, bounded_utf8

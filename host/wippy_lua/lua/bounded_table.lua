@@ -10,6 +10,7 @@ local c = {}
 for name, f in next, table do
   c[name] = f
 end
+local c_insert, c_remove, c_unpack = table.insert, table.remove, table.unpack
 local getmetatable, setmetatable, select, ult = getmetatable, setmetatable, select, math.ult
 local math_type, tointeger = math.type, math.tointeger
 local MAX_INTEGER = math.maxinteger
@@ -26,7 +27,7 @@ local bounded = { pack = c.pack }
 
 -- Gives the length of a table; metamethods may have made it anything.
 local function length(t)
-  local n = #t
+  local n = #t -- of a plain table an integer
   if math_type(n) ~= "integer" then
     n = tointeger(n)
     if not n then
@@ -93,7 +94,11 @@ function bounded.concat(t, sep, first, last)
   if first > last then
     return ""
   elseif getmetatable(t) == nil and ult(last - first, CHUNK) then
-    return c.concat(t, sep, first, last)
+    local ok, result = pcall(c.concat, t, sep, first, last)
+    if not ok then
+      arguments.rethrow(result, "concat")
+    end
+    return result
   end
   return join_range(t, sep, first, last)
 end
@@ -110,20 +115,25 @@ end
 
 function bounded.unpack(t, first, last)
   if type(t) ~= "table" then
-    return c.unpack(t, first, last) -- a string, or an error
+    error("attempt to get length of a " .. type(t) .. " value", 2)
   end
+  local is_plain = getmetatable(t) == nil
   first = first == nil and 1 or integer(first, 2, "unpack")
-  last = last == nil and length(t) or integer(last, 3, "unpack")
+  if last ~= nil then
+    last = integer(last, 3, "unpack")
+  else
+    last = is_plain and #t or length(t)
+  end
   if first > last then
     return
   elseif not ult(last - first, MAX_RESULTS) then
     error("too many results to unpack", 2)
-  elseif getmetatable(t) ~= nil then
+  elseif not is_plain then
     return unpack_through_metamethods(t, first, last)
   elseif last - first >= CHUNK then
     tick()
   end
-  return c.unpack(t, first, last)
+  return c_unpack(t, first, last)
 end
 
 -- move, insert, remove ---------------------------------------------------------------------------
@@ -167,12 +177,12 @@ function bounded.move(from, first, last, target, to)
 end
 
 function bounded.insert(t, ...)
-  local size, count = length(check_table(t, 1, "insert")), select("#", ...)
-  local is_plain = getmetatable(t) == nil
+  local count, is_plain = select("#", ...), type(t) == "table" and getmetatable(t) == nil
+  if count == 1 and is_plain then
+    return c_insert(t, (...))
+  end
+  local size = length(check_table(t, 1, "insert"))
   if count == 1 then
-    if is_plain then
-      return c.insert(t, (...))
-    end
     t[size + 1] = ...
     return
   elseif count ~= 2 then
@@ -183,7 +193,7 @@ function bounded.insert(t, ...)
   if not ult(position - 1, size + 1) then
     arguments.fail(2, "insert", "position out of bounds")
   elseif is_plain and size - position < CHUNK then
-    return c.insert(t, position, value)
+    return c_insert(t, position, value)
   elseif position <= size then
     tick()
     move_range(t, position, size, position + 1, t)
@@ -192,12 +202,15 @@ function bounded.insert(t, ...)
 end
 
 function bounded.remove(t, position)
+  if position == nil and type(t) == "table" and getmetatable(t) == nil then
+    return c_remove(t)
+  end
   local size = length(check_table(t, 1, "remove"))
   position = position == nil and size or integer(position, 2, "remove")
   if position ~= size and ult(size, position - 1) then
     arguments.fail(2, "remove", "position out of bounds")
   elseif getmetatable(t) == nil and size - position < CHUNK then
-    return c.remove(t, position)
+    return c_remove(t, position)
   end
   local value = t[position]
   if position < size then

@@ -48,10 +48,6 @@ class Libraries:
         }
         self._resolver = Resolver(self._functions, python_modules)
 
-    def names(self) -> frozenset[str]:
-        """Returns every name that an entry's `modules` may list."""
-        return self._resolver.names()
-
     def resolve(self, program: Program, name: str) -> Module:
         """Returns the module that a name means to a program; raises WippyError when none is."""
         return self._resolver(program, name)

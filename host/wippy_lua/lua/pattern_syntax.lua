@@ -15,6 +15,7 @@ local MAX_CAPTURES = 32
 local MAX_CLASS = 65536 -- bytes of one [set]
 local MAX_TEXT = 256 -- bytes of plain text in one item, and of a key worth remembering
 local CACHED = 100 -- patterns, and sets of bytes
+local C_NESTING = 200 -- items that call the C matcher again, when it raises an error
 local MAX_TERMS = 16 -- of a cost; with more, C gets only subjects of a byte or two anyway
 local NATIVE_STEPS = 4e6 -- what C may take in one call: some 10 ms
 local FREE_STEPS = 4e4 -- what a call may take without letting others run
@@ -411,6 +412,21 @@ local function longest(cost, steps)
   return low
 end
 
+local NESTED = { mark = 1, star = 1, plus = 1, lazy = 1, option = 1 }
+
+-- Tells whether C may raise an error that only shows at some subject.
+local function may_fail(items, captures)
+  local nested = 0
+  for index = 1, #items do
+    nested = nested + (NESTED[items[index].op] or 0)
+  end
+  local fails = #items > 0 and items[#items].op == "fault" or nested >= C_NESTING
+  for index = 1, #captures do
+    fails = fails or captures[index] == "open"
+  end
+  return fails
+end
+
 local function analyse(p, is_literal)
   local anchored = not is_literal and sub(p, 1, 1) == "^"
   local items, captures = parse(p, anchored and 2 or 1)
@@ -419,14 +435,15 @@ local function analyse(p, is_literal)
     rest = annotate(items[index], rest)
   end
   local cost = total_cost(rest, anchored)
+  local is_risky = may_fail(items, captures)
   return {
     items = items,
     captures = captures,
     anchored = anchored,
     first = rest.first,
     cost = cost,
-    free = longest(cost, FREE_STEPS),
-    native = longest(cost, NATIVE_STEPS),
+    free = is_risky and -1 or longest(cost, FREE_STEPS),
+    native = is_risky and -1 or longest(cost, NATIVE_STEPS),
     plain = not c_find(p, "[%^%$%*%+%?%.%(%[%%%-]"),
   }
 end
@@ -440,7 +457,8 @@ end)
 
 -- Gives what is known of a pattern: `items`, `captures` (kinds), `anchored`, `first`, `plain` (no
 -- special characters), and the lengths of subjects up to which C may match it: `free` without
--- further ado, `native` at all. `gmatch` takes a leading "^" literally.
+-- further ado, `native` at all; negative when C might raise an error. `gmatch` takes a leading "^"
+-- literally.
 local function syntax(p, is_gmatch)
   if is_gmatch and byte(p) == 94 then
     return gmatch_syntax(p)

@@ -22,38 +22,37 @@ class Pool:
         self.program = program
         self._make = make
         self._recycle = recycle
+        self._keep_memory = program.memory * KEEP_MEMORY
+        self._vms: set[VM] = set()
         self._idle: list[VM] = []
-        self._lent: set[VM] = set()
 
     def __len__(self) -> int:
-        return len(self._idle) + len(self._lent)
+        return len(self._vms)
 
     @property
     def memory(self) -> int:
         """Bytes in use by all VMs."""
-        return sum(vm.memory for vm in (*self._idle, *self._lent))
+        return sum(vm.memory for vm in self._vms)
 
     def acquire(self) -> VM:
         """Returns a loaded VM that is the caller's alone; raises CallError when loading fails."""
-        vm = self._idle.pop() if self._idle else self._make(self.program)
-        self._lent.add(vm)
+        if self._idle:
+            return self._idle.pop()
+        vm = self._make(self.program)
+        self._vms.add(vm)
         return vm
 
     def release(self, vm: VM) -> None:
         """Takes a VM back, to lend it again if it is in good state."""
-        self._lent.discard(vm)
-        if self._is_worth_keeping(vm):
+        if vm.healthy and vm.calls < self._recycle and vm.memory < self._keep_memory:
             vm.last_used = time.monotonic()
             self._idle.append(vm)
+        else:
+            self._vms.discard(vm)
 
     def trim(self, idle_seconds: float = IDLE_SECONDS) -> None:
         """Drops the VMs that were not used for so long."""
         oldest = time.monotonic() - idle_seconds
-        self._idle = [vm for vm in self._idle if vm.last_used > oldest]
-
-    def _is_worth_keeping(self, vm: VM) -> bool:
-        return (
-            vm.healthy
-            and vm.calls < self._recycle
-            and vm.memory < self.program.memory * KEEP_MEMORY
-        )
+        kept = [vm for vm in self._idle if vm.last_used > oldest]
+        self._vms.difference_update(set(self._idle) - set(kept))
+        self._idle = kept

@@ -8,9 +8,10 @@ local tick, count = ...
 
 local error, pcall, sethook = error, pcall, debug.sethook
 
--- The error that ends a call. Scripts never get hold of it: whatever could catch it raises it
--- again (see sandbox.lua).
-local KILL = setmetatable({}, { __name = "kill", __metatable = false })
+-- The error that ends a call. It says nothing: that a call is being ended is told by `killed`, and
+-- whatever could catch an error raises it again then (see sandbox.lua). A string, because it may
+-- reach the host, which would have to keep a reference to a table.
+local KILL = "the call was ended"
 local MEMORY = "not enough memory"
 
 -- What restarting the hook's count costs: without it a loop of short unhooked calls would never
@@ -21,9 +22,9 @@ local BUDGET = 1000
 local killed = false
 local budget = BUDGET
 
---- Asks the host whether the call may go on; raises when it may not.
+--- Lets others run when the slice is over; raises when the call must end.
 local function check()
-  if killed or tick() then
+  if killed or count and tick() then
     killed = true
     error(KILL, 0)
   end
@@ -50,29 +51,30 @@ local function spend(n)
   budget = budget - n
   if budget <= 0 then
     budget = BUDGET
-    if count then
-      check()
-    end
+    check()
   end
 end
 
-local function rearmed(ok, ...)
-  sethook(hook, "", count)
-  if not ok then
-    error((...), 0)
-  end
-  return ...
+--- Takes the hook off the running thread. Its entry in the table of hooks stays: to make it again
+--- may need memory, and where there is none the thread would go on without a hook.
+local function disarm()
+  sethook(hook, "")
 end
 
 --- Runs trusted code that charges its own work, without the hook, which would make it up to 1.5
---- times slower.
-local function unhooked(fn, ...)
+--- times slower. One argument, three results: this is on the way of every message.
+local function unhooked(fn, value)
   spend(UNHOOKED_CALL)
   if not count then
-    return fn(...)
+    return fn(value)
   end
-  sethook()
-  return rearmed(pcall(fn, ...))
+  sethook(hook, "")
+  local ok, first, second, third = pcall(fn, value)
+  sethook(hook, "", count)
+  if not ok then
+    error(first, 0)
+  end
+  return first, second, third
 end
 
 --- Ends the call from inside a host function.
@@ -83,7 +85,7 @@ end
 
 --- Tells whether an error may not be caught by a script.
 local function is_final(err)
-  return killed or err == KILL or err == MEMORY
+  return killed or err == MEMORY
 end
 
 local function reset()
@@ -95,7 +97,7 @@ return {
   MEMORY = MEMORY,
   arm = arm,
   check = check,
-  disarm = function() sethook() end,
+  disarm = disarm,
   is_final = is_final,
   kill = kill,
   killed = function() return killed end,

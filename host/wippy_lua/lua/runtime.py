@@ -1,34 +1,28 @@
 """One Lua VM: its guards, its boundary, and the calls that run in it.
 
-What crosses the boundary is nil, booleans, numbers and bytes, nothing else: no Lua object is kept
-by Python, and no Python object but host functions, wrapped in closures, is reachable from Lua.
-The rules behind this file were each paid for with a crash of the process:
-
-* One greenlet at a time is inside a VM: two crash it. `VM._enter` refuses, the pool prevents.
-* No exception leaves a host function: one that came out of a coroutine crashes later. A host
-  function answers with a status, and Lua raises.
-* While the host pushes values the memory limit must not be met (Lua would have no protected call
-  to jump to). `_Boundary` takes the limit off when a value might not fit, and the first thing
-  that Lua does then is to put it back.
-* Exceptions thrown into a greenlet that is inside Lua wait until the Lua code has unwound.
+No Lua object is kept by Python but the entry functions, and no Python object but host functions,
+wrapped in closures, is reachable from Lua: see boundary.py. One greenlet at a time is inside a VM,
+two crash it: `VM._enter` refuses, the pool prevents.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
-import gevent
 import msgspec
+from gevent import getcurrent
 from lupa import lua54
 
 from wippy_lua.call import Call, End
 from wippy_lua.errors import CallError, Kind, WippyError
 from wippy_lua.log import Log
+from wippy_lua.lua.boundary import IDLE, Boundary, native, tick
+from wippy_lua.lua.boundary import HostFunction as HostFunction  # for who need not know the rest
 from wippy_lua.lua.program import Program
 from wippy_lua.lua.stdlib import library_source
 from wippy_lua.queue.settle import SUCCESS, Cancelled, Failure, Outcome, Success
@@ -36,18 +30,6 @@ from wippy_lua.queue.settle import SUCCESS, Cancelled, Failure, Outcome, Success
 #: VM instructions between two looks at the clock. The worst stall by single instructions on huge
 #: strings is about this count times the memory limit.
 HOOK_COUNT = 1000
-#: Seconds that a call may hold the hub before it lets others run.
-SLICE = 0.002
-#: Bytes that stay free below the limit while values are pushed without lifting it.
-HEADROOM = 1024 * 1024
-MAX_ERROR_BYTES = 8192  #: of an error's message or stack; what is longer is cut
-
-#: Status of a host function's result; boot.lua has the same values.
-ERROR, OK_LIFTED, ERROR_LIFTED, KILLED = 1, 2, 3, 4
-
-#: A host function: the call it serves, then what Lua passed. It returns None, a scalar, bytes or
-#: a tuple of these, and raises WippyError for what Lua gets as `nil, err`. It may block.
-HostFunction: TypeAlias = Callable[..., Any]
 
 #: Finds a module for `require`: ("library", source, functions), ("script", source, chunk name)
 #: or ("host", function names).
@@ -71,106 +53,13 @@ class Natives(msgspec.Struct, frozen=True):
     print: HostFunction
 
 
-class _Boundary:
-    """What host functions share with their VM. Apart from it, so that no VM is part of a cycle."""
-
-    __slots__ = ("call", "headroom", "limit", "log", "lua")
-
-    def __init__(self, lua: Any, limit: int, log: Log) -> None:
-        self.lua = lua
-        self.limit = limit
-        self.headroom = limit - HEADROOM
-        self.log = log
-        self.call = Call("")
-
-    def lift(self, size: int) -> bool:
-        """Takes the memory limit off if `size` more bytes might meet it; tells whether it did."""
-        if self.lua.get_memory_used() + size < self.headroom:
-            return False
-        self.lua.set_max_memory(0)
-        return True
-
-    def limit_memory(self) -> None:
-        self.lua.set_max_memory(self.limit)
-
-
-def _tick(boundary: _Boundary) -> Callable[[], bool]:
-    """Makes the hook's question: must the call end? It yields when the slice is over."""
-    now, wall, sleep = time.monotonic, time.time, gevent.sleep
-    loop_time = gevent.get_hub().loop.now
-
-    def tick() -> bool:
-        call = boundary.call
-        if call.end is not None:
-            return True
-        if now() >= call.deadline:
-            call.end = End.TIMEOUT
-            return True
-        # The loop dates its last turn: the slice is shared by all that ran since.
-        if abs(wall() - loop_time()) > SLICE:
-            try:
-                sleep(0)
-            except BaseException as error:  # noqa: BLE001 - raised again once Lua has unwound
-                call.caught(error)
-            return call.end is not None
-        return False
-
-    return tick
-
-
-def _size(values: Iterable[object]) -> int:
-    return sum(len(value) for value in values if type(value) is bytes)
-
-
-def _native(boundary: _Boundary, function: HostFunction) -> Callable[..., object]:
-    """Wraps a host function: no exception leaves it, and its result fits the VM's memory."""
-
-    def native(*args: object) -> object:
-        call = boundary.call
-        if call.ends_at_wait:
-            call.interrupt()
-            return KILLED
-        call.waiting = True
-        try:
-            result = function(call, *args)
-        except WippyError as error:
-            return _error(boundary, error)
-        except Exception as error:
-            boundary.log.error(
-                "host function failed", function=function.__qualname__, exc_info=error
-            )
-            return _error(boundary, WippyError(f"internal error: {error}", kind=Kind.INTERNAL))
-        except BaseException as error:  # noqa: BLE001 - raised again once Lua has unwound
-            call.caught(error)
-            return KILLED
-        finally:
-            call.waiting = False
-        if call.end is not None:
-            return KILLED
-        if result is None:
-            return True
-        values = result if type(result) is tuple else (result,)
-        lifted = boundary.lift(_size(values))
-        return (OK_LIFTED if lifted else True, *values)
-
-    return native
-
-
-def _error(boundary: _Boundary, error: WippyError) -> tuple[object, ...]:
-    message = error.message.encode("utf-8", "replace")[:MAX_ERROR_BYTES]
-    details = None if error.details is None else msgspec.msgpack.encode(error.details)
-    lifted = boundary.lift(len(message) + len(details or b""))
-    status = ERROR_LIFTED if lifted else ERROR
-    return status, message, error.kind.value.encode(), error.retryable, details
-
-
 def _deny(_object: object, _name: object, _value: object = None) -> None:
     raise AttributeError("not accessible from Lua")
 
 
 @cache
 def _chunks() -> Mapping[bytes, bytes]:
-    """Compiles our own chunks by name, once for the process: loading them again is 5 times faster."""
+    """Compiles our own chunks by name, once for the process: loading them is 5 times faster."""
     compiler = lua54.LuaRuntime(encoding=None)
     dump = compiler.eval(b"function(f) return string.dump(f) end")
     folder = Path(__file__).parent
@@ -200,8 +89,11 @@ class VM:
             attribute_handlers=(_deny, _deny),
             max_memory=0,
         )
-        self._boundary = _Boundary(self._lua, program.memory, log)
+        self._boundary = Boundary(self._lua, program.memory, log)
         self._assemble(natives)
+
+    def __del__(self) -> None:
+        self._boundary.close()
 
     @property
     def memory(self) -> int:
@@ -209,10 +101,9 @@ class VM:
         used: int = self._lua.get_memory_used()
         return used
 
-    def load(self) -> None:
+    def load(self, call: Call) -> None:
         """Runs the program's source and finds its handler; raises CallError when that fails."""
         program = self.program
-        call = Call(program.id, loading=True, deadline=time.monotonic() + LOAD_TIMEOUT)
         chunk_name = f"@{program.source.name}".encode()
         outcome = self._run(
             call, self._load, program.source.text, chunk_name, program.method.encode()
@@ -222,7 +113,7 @@ class VM:
             raise _call_error(outcome, program.id)
 
     def handle(self, call: Call, kind: int, body: bytes) -> Outcome:
-        """Calls the handler with a body; `kind` says how it is written (0 text, 1 JSON, 2 MessagePack)."""
+        """Calls the handler with a body; `kind`: 0 text, 1 JSON, 2 MessagePack."""
         return self._run(call, self._handle, self._boundary.lift(len(body)), kind, body)
 
     def run(self, call: Call, arguments: Sequence[str]) -> object:
@@ -238,7 +129,7 @@ class VM:
         return None if result[0] is None else msgspec.msgpack.decode(result[0])
 
     def call(self, call: Call, arguments: bytes) -> bytes | None:
-        """Calls the handler with packed arguments; returns its packed result or raises CallError."""
+        """Calls the handler with packed arguments; returns a packed result or raises CallError."""
         result: list[bytes | None] = []
         outcome = self._run(
             call, self._call, self._boundary.lift(len(arguments)), arguments, keep=result
@@ -250,29 +141,35 @@ class VM:
     def _run(
         self, call: Call, entry: Any, *args: object, keep: list[bytes | None] | None = None
     ) -> Outcome:
-        self._enter(call)
+        if call.end is not None:  # while the VM was loaded for it
+            return self._ended(call)
+        if self._busy:
+            raise AssertionError(f"a VM of {self.program.id} was entered twice")
+        self._busy = True
+        self.calls += 1
+        self._boundary.call = call
+        call.greenlet = getcurrent()
         try:
             result = entry(*args)
         except lua54.LuaMemoryError:
             result = b"memory"
         except lua54.LuaError as error:
             self.healthy = False
-            return Failure(WippyError(f"the VM failed: {error}", kind=Kind.INTERNAL))
+            # The hook may look once more after the handler has ended.
+            if call.end is None:
+                return Failure(WippyError(f"the VM failed: {error}", kind=Kind.INTERNAL))
+            result = b"killed"
         finally:
+            # An idle VM keeps no message, and an exception's traceback no greenlet, which keeps it.
+            self._boundary.call = IDLE
+            call.greenlet = None
             self._busy = False
         if call.foreign is not None:
             self.healthy = False
-            raise call.foreign
+            _raise_foreign(call)
         if result is True:
             return SUCCESS
         return self._outcome(call, result, keep)
-
-    def _enter(self, call: Call) -> None:
-        if self._busy:
-            raise AssertionError(f"a VM of {self.program.id} was entered twice")
-        self._busy = True
-        self.calls += 1
-        self._boundary.call = call
 
     def _outcome(self, call: Call, result: Any, keep: list[bytes | None] | None) -> Outcome:
         # lupa unpacks one value alone.
@@ -295,6 +192,9 @@ class VM:
                     kind=Kind.INTERNAL,
                 )
             )
+        return self._ended(call)
+
+    def _ended(self, call: Call) -> Outcome:
         if call.end is End.TIMEOUT:
             return Failure(WippyError(f"{self.program.id} timed out", kind=Kind.TIMEOUT))
         return Cancelled()
@@ -304,7 +204,7 @@ class VM:
         boundary = self._boundary
         count = HOOK_COUNT if self.program.preempt else False
         part = self._parts()
-        preempt = part(b"preempt", _tick(boundary), count)
+        preempt = part(b"preempt", tick(boundary), count)
         bounded = part(b"bounded", part, preempt[b"check"])
         sandbox = part(b"sandbox", bounded, preempt)
         codec = part(b"codec", part, preempt[b"spend"])
@@ -332,7 +232,7 @@ class VM:
                 functions = [
                     item
                     for key, function in module.functions.items()
-                    for item in (key.encode(), _native(boundary, function))
+                    for item in (key.encode(), native(boundary, function))
                 ]
                 return (b"library", module.source, *functions)
             if module.kind == "script":
@@ -341,23 +241,25 @@ class VM:
 
         table = self._lua.execute(b"return {}", mode=b"t")
         table[b"limit_memory"] = boundary.limit_memory
-        table[b"resolve"] = _native(boundary, resolve)
-        table[b"invoke"] = _native(boundary, natives.invoke)
-        table[b"print"] = _native(boundary, natives.print)
+        table[b"resolve"] = native(boundary, resolve)
+        table[b"invoke"] = native(boundary, natives.invoke)
+        table[b"print"] = native(boundary, natives.print)
         table[b"errors_source"] = library_source("errors")
         return table
-
-
-#: Seconds that a module's top level may run.
-LOAD_TIMEOUT = 10.0
 
 
 def _text(value: bytes | None) -> str:
     return "" if value is None else value.decode("utf-8", "replace")
 
 
-def _shortened(value: bytes) -> str:
-    return _text(value[:MAX_ERROR_BYTES])
+def _raise_foreign(call: Call) -> NoReturn:
+    foreign, call.foreign = call.foreign, None
+    if foreign is None:
+        raise AssertionError("no exception came from outside")
+    try:
+        raise foreign
+    finally:
+        del foreign  # its traceback holds this frame: a cycle that would keep the VM
 
 
 def _failure(
@@ -368,8 +270,8 @@ def _failure(
     details: bytes | None = None,
 ) -> Failure:
     facts = None if details is None else _details(details)
-    error = WippyError(_shortened(message), kind=_kind(kind), retryable=retryable, details=facts)
-    return Failure(error, _own_frames(_shortened(stack)))
+    error = WippyError(_text(message), kind=_kind(kind), retryable=retryable, details=facts)
+    return Failure(error, _own_frames(_text(stack)))
 
 
 def _kind(value: bytes) -> Kind:

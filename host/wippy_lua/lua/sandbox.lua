@@ -21,16 +21,29 @@ local real = {
 }
 local error, pcall, rawget, type = error, pcall, rawget, type
 
-local MAX_SOURCE = 1048576 -- bytes that `load` takes: the compiler is C code and runs unhooked
+-- The compiler is C code, which no hook interrupts, and some sources take it time in proportion to
+-- their length squared.
+local MAX_SOURCE = 262144 -- bytes that `load` takes
+local BYTES_PER_UNIT = 16 -- of source, in what `spend` counts
 
-local is_final = preempt.is_final
+local check, is_final = preempt.check, preempt.is_final
 
 ---------------------------------------------------------------------------------------------------
 -- Calls that cannot keep a kill
 
-local function protected(ok, err, ...)
-  if not ok and is_final(err) then
+-- Lets an error through that a script may catch. What raised it may have been slow for C code, a
+-- memory error after a full collection above all, which a `<close>` handler can turn into another
+-- error: so others get their turn at each.
+local function let_catch(err)
+  if is_final(err) then
     error(err, 0)
+  end
+  check()
+end
+
+local function protected(ok, err, ...)
+  if not ok then
+    let_catch(err)
   end
   return ok, err, ...
 end
@@ -44,9 +57,7 @@ local function handled(handler, ok, ...)
     return true, ...
   end
   local err = ...
-  if is_final(err) then
-    error(err, 0)
-  end
+  let_catch(err)
   return false, handler(err)
 end
 
@@ -110,8 +121,14 @@ local function freeze(library, name)
     __newindex = function(_, key)
       error(("%s is read-only: cannot set '%s'"):format(name, tostring(key)), 2)
     end,
+    -- A plain `next, library` would hand out the table itself, for anybody to write to.
     __pairs = function()
-      return real.next, library, nil
+      local key
+      return function()
+        local value
+        key, value = real.next(library, key)
+        return key, value
+      end
     end,
     __metatable = false,
   })
@@ -136,6 +153,8 @@ end
 
 local env = {}
 
+local TOO_LONG = ("source is longer than %d KiB"):format(MAX_SOURCE // 1024)
+
 local function collect(reader)
   local pieces, size = {}, 0
   while true do
@@ -148,7 +167,7 @@ local function collect(reader)
     end
     size = size + #piece
     if size > MAX_SOURCE then
-      return nil, "source is longer than 1 MiB"
+      return nil, TOO_LONG
     end
     pieces[#pieces + 1] = piece
   end
@@ -163,7 +182,7 @@ local function safe_load(chunk, name, mode, ...)
     return nil, problem or "bad argument #1 to 'load' (string or function expected)"
   end
   if #source > MAX_SOURCE then
-    return nil, "source is longer than 1 MiB"
+    return nil, TOO_LONG
   end
   if mode ~= nil and mode ~= "t" and mode ~= "bt" then
     return nil, "attempt to load a text chunk (mode is '" .. tostring(mode) .. "')"
@@ -172,6 +191,7 @@ local function safe_load(chunk, name, mode, ...)
   if real.select("#", ...) > 0 then
     chunk_env = ...
   end
+  preempt.spend(#source // BYTES_PER_UNIT)
   return real.load(source, name == nil and "=(load)" or name, "t", chunk_env)
 end
 
@@ -200,11 +220,11 @@ env.coroutine = freeze({
   wrap = safe_wrap,
   yield = coroutine.yield,
 }, "coroutine")
-env.math = freeze(math, "math")
+env.math = freeze(bounded.math, "math")
 env.os = freeze(bounded.os, "os")
 env.string = freeze(bounded.string, "string")
 env.table = freeze(bounded.table, "table")
-env.utf8 = freeze(bounded.utf8 or utf8, "utf8")
+env.utf8 = freeze(bounded.utf8, "utf8")
 
 local string_metatable = debug.getmetatable("")
 string_metatable.__index = bounded.string

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Iterable
 from math import inf
+from time import monotonic
 
 import gevent
 from gevent.queue import SimpleQueue
@@ -63,16 +63,21 @@ class Consumer:
         self._handle = handle
         self._dead_letter = dead_letter
         self._clock = clock
-        self._log = log.bind(logger="consumer", consumer=config.id, queue=config.queue)
+        self._log = log.bind(
+            logger="consumer", consumer=config.id, queue=config.queue, function=config.func
+        )
+        self._timeout = inf if config.timeout is None else config.timeout
         self._settler: Settler = self._settle_early  # bound once: each call is given it
         self._buffer: SimpleQueue[Delivery | None] = SimpleQueue()
         self._workers: list[gevent.Greenlet[..., None]] = []
         self._attachment: Attachment | None = None
+        self._stopping = False
         self._calls: set[Call] = set()
 
     def start(self, exited: Callable[[BaseException | None], None]) -> None:  # noqa: ARG002 - a consumer ends only by stop
         """Starts the workers, then delivery."""
         config = self.config
+        self._stopping = False
         self._buffer = SimpleQueue()
         self._workers = [
             gevent.Greenlet.spawn(self._work, self._buffer) for _ in range(config.concurrency)
@@ -82,7 +87,6 @@ class Consumer:
         )
         self._log.info(
             "consumer started",
-            function=config.func,
             concurrency=config.concurrency,
             prefetch=config.prefetch,
         )
@@ -96,6 +100,7 @@ class Consumer:
         """
         if self._attachment is None:
             return
+        self._stopping = True
         self._attachment.detach()
         self._attachment = None
         self._give_back(self._buffered())
@@ -130,6 +135,9 @@ class Consumer:
 
     def _process(self, delivery: Delivery) -> None:
         """Calls the function for one delivery and settles it exactly once."""
+        if self._stopping:  # it was on its way when delivery ended
+            self._apply(delivery, GIVE_BACK)
+            return
         if self.config.auto_ack:
             self._apply(delivery, ACK)
         outcome = self._call(delivery)
@@ -142,14 +150,8 @@ class Consumer:
 
     def _call(self, delivery: Delivery) -> Outcome:
         config, message = self.config, delivery.message
-        call = Call(
-            config.func,
-            deadline=inf if config.timeout is None else time.monotonic() + config.timeout,
-            delivery=delivery,
-            consumer=config.id,
-            queue=config.queue,
-            settler=self._settler,
-        )
+        deadline = monotonic() + self._timeout
+        call = Call(config.func, deadline, delivery, config.id, config.queue, self._settler)
         self._calls.add(call)
         try:
             outcome = self._handle(call, body_kind(message.content_type), message.body)

@@ -42,8 +42,7 @@ class QueueManager:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._drivers: dict[str, Driver] = {}
-        self._queues: dict[str, QueueConfig] = {}
-        self._homes: dict[str, Driver] = {}
+        self._routes: dict[str, tuple[QueueConfig, Driver]] = {}
         # Unique across processes by its first part, cheap by its second.
         self._ids = (f"{prefix}-{n:x}" for prefix in (token_hex(8),) for n in count(1))
 
@@ -53,8 +52,7 @@ class QueueManager:
 
     def add_queue(self, config: QueueConfig) -> None:
         """Makes a queue known; `declare` tells its driver."""
-        self._queues[config.id] = config
-        self._homes[config.id] = self._drivers[config.driver]
+        self._routes[config.id] = config, self._drivers[config.driver]
 
     def declare(self, queue: str) -> None:
         """Creates the queue at its driver; raises WippyError as `Driver.declare_queue` does."""
@@ -62,20 +60,14 @@ class QueueManager:
 
     def config(self, queue: str) -> QueueConfig:
         """Returns a queue's configuration; raises QueueNotFound."""
-        try:
-            return self._queues[queue]
-        except KeyError:
-            raise QueueNotFound(queue) from None
+        return self._route(queue)[0]
 
     def driver(self, queue: str) -> Driver:
         """Returns the driver that holds a queue; raises QueueNotFound."""
-        try:
-            return self._homes[queue]
-        except KeyError:
-            raise QueueNotFound(queue) from None
+        return self._route(queue)[1]
 
     def __iter__(self) -> Iterator[QueueConfig]:
-        return iter(tuple(self._queues.values()))
+        return iter([config for config, _ in self._routes.values()])
 
     def message(
         self,
@@ -88,13 +80,15 @@ class QueueManager:
 
         A `content_type` header beats the type that the body was written as.
         """
-        given = headers.get("content_type") if headers else None
+        if headers:
+            given = headers.get("content_type")
+            content_type = given if isinstance(given, str) else content_type
         return Message(
-            id=message_id or next(self._ids),
-            body=body,
-            content_type=given if isinstance(given, str) else content_type,
-            headers=headers or NO_HEADERS,
-            published_at=self._clock.time(),
+            message_id or next(self._ids),
+            body,
+            content_type,
+            headers or NO_HEADERS,
+            self._clock.time(),
         )
 
     def encode(
@@ -112,14 +106,14 @@ class QueueManager:
         Raises QueueNotFound, WippyError of kind INVALID for a body over the queue's
         `max_message_size` or an option out of range, and what `Driver.publish` raises.
         """
-        config = self.config(queue)
+        config, driver = self._route(queue)
         for message in messages:
             if len(message.body) > config.max_message_size:
                 raise _too_large(message, config)
         if options is DEFAULT_OPTIONS:
-            self._homes[queue].publish(queue, messages)
+            driver.publish(queue, messages)
             return
-        self._homes[queue].publish(
+        driver.publish(
             queue,
             messages,
             delay=_seconds("delay", options.delay),
@@ -130,6 +124,12 @@ class QueueManager:
     def info(self, queue: str) -> QueueInfo:
         """Returns a queue's counts; raises QueueNotFound."""
         return self.driver(queue).info(queue)
+
+    def _route(self, queue: str) -> tuple[QueueConfig, Driver]:
+        try:
+            return self._routes[queue]
+        except KeyError:
+            raise QueueNotFound(queue) from None
 
     def dead_letter_move(self, config: QueueConfig) -> DeadLetterMove:
         """Returns how a dead letter of this queue travels.

@@ -101,6 +101,31 @@ class SqliteDriverSpec(Spec, frozen=True, kw_only=True):
     lifecycle: Lifecycle = Lifecycle()
 
 
+class TlsSpec(Spec, frozen=True, kw_only=True):
+    """How a connection is encrypted; without a `ca_file` the system's authorities are trusted."""
+
+    ca_file: Name | None = None
+    cert_file: Name | None = None
+    key_file: Name | None = None
+    server_name: Name | None = None
+    verify: bool = True
+
+
+class AmqpDriverSpec(Spec, frozen=True, kw_only=True):
+    """`queue.driver.amqp`; a `vhost` beats that of the URL, a `heartbeat` of 0 is none."""
+
+    url: Name = "amqp://guest:guest@127.0.0.1:5672/"
+    vhost: Name | None = None
+    connection_name: Name | None = None
+    heartbeat: Duration = 10.0
+    connection_timeout: Duration = 10.0
+    reconnect_delay: Duration = 1.0
+    reconnect_max_delay: Duration = 5.0
+    tls: TlsSpec | None = None
+    queue_type: Literal["quorum", "classic"] = "quorum"
+    lifecycle: Lifecycle = Lifecycle()
+
+
 class DeadLetterSpec(Spec, frozen=True, kw_only=True):
     """Where a message goes after its last attempt."""
 
@@ -225,6 +250,9 @@ class Row:
 
 
 KINDS: Mapping[str, Row] = {
+    "queue.driver.amqp": Row(
+        AmqpDriverSpec, frozenset({"auth_mechanism", "channel_max", "frame_size", "locale"})
+    ),
     "queue.driver.memory": Row(MemoryDriverSpec),
     "queue.driver.sqlite": Row(SqliteDriverSpec),
     "queue.queue": Row(QueueSpec, frozenset({"lifecycle"})),
@@ -242,7 +270,6 @@ KINDS: Mapping[str, Row] = {
 LATER_KINDS = frozenset(
     {
         "config.aws",
-        "queue.driver.amqp",
         "queue.driver.redis",
         "queue.driver.sqs",
         "security.policy",

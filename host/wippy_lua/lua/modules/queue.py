@@ -10,7 +10,7 @@ import msgspec
 from wippy_lua.call import Call
 from wippy_lua.errors import Kind, PublishError, WippyError
 from wippy_lua.lua.runtime import HostFunction
-from wippy_lua.queue.codec import AS_TEXT, CONTENT_TYPES, text_type
+from wippy_lua.queue.codec import AS_TEXT, TYPE_OF_KIND, text_type
 from wippy_lua.queue.manager import (
     DEFAULT_OPTIONS,
     NO_HEADERS,
@@ -80,15 +80,15 @@ class QueueModule:
         kind: int,
         headers: bytes | None = None,
         options: bytes | None = None,
-    ) -> tuple[bool, None, bytes]:
-        """Publishes one encoded body; returns true, nil and the message's ID."""
+    ) -> bytes:
+        """Publishes one encoded body; returns the message's ID."""
         if call.loading:
             raise _loading("publish")
         name = _text(queue)
         wanted = DEFAULT_OPTIONS if options is None else _options(options)
-        message = self._message(name, body, kind, headers, wanted)
+        message = self._message(body, kind, headers, wanted)
         self._manager.publish(name, (message,), wanted)
-        return True, None, message.id.encode()
+        return message.id.encode()
 
     def publish_many(
         self,
@@ -98,8 +98,8 @@ class QueueModule:
         kinds: bytes,
         headers: bytes | None = None,
         options: bytes | None = None,
-    ) -> tuple[bool, None, bytes]:
-        """Publishes a packed list of encoded bodies; returns true, nil and the packed IDs.
+    ) -> bytes:
+        """Publishes a packed list of encoded bodies; returns their packed IDs.
 
         Indexes in the error's details count from 1, as Lua's lists do.
         """
@@ -111,7 +111,7 @@ class QueueModule:
             raise _invalid("option id: publish_many gives each message an ID of its own")
         parts: list[bytes] = [_as_bytes(part) for part in msgspec.msgpack.decode(bodies)]
         messages = [
-            self._message(name, body, kind, headers, wanted)
+            self._message(body, kind, headers, wanted)
             for body, kind in zip(parts, kinds, strict=True)
         ]
         try:
@@ -124,7 +124,7 @@ class QueueModule:
                 retryable=error.retryable,
                 details={**(error.details or {}), "failed": failed},
             ) from error
-        return True, None, _encode([message.id for message in messages])
+        return _encode([message.id for message in messages])
 
     def info(self, _call: Call, queue: bytes) -> bytes:
         """Returns a queue's counts, packed."""
@@ -141,14 +141,14 @@ class QueueModule:
 
     def consume(
         self, call: Call, queue: bytes, module: bytes, method: bytes, fields: bytes | None = None
-    ) -> tuple[bool, None, bytes]:
-        """Starts a consumer from Lua; returns true, nil and its ID."""
+    ) -> bytes:
+        """Starts a consumer from Lua; returns its ID."""
         if call.loading:
             raise _loading("consume")
         consumer = self._app.consume(
             call, _text(queue), _text(module), _text(method), _fields(fields)
         )
-        return True, None, consumer.encode()
+        return consumer.encode()
 
     def has_message(self, call: Call) -> bool:
         """Tells whether the call handles a message."""
@@ -200,12 +200,11 @@ class QueueModule:
         return True
 
     def _message(
-        self, queue: str, body: bytes, kind: int, headers: bytes | None, options: PublishOptions
+        self, body: bytes, kind: int, headers: bytes | None, options: PublishOptions
     ) -> Message:
         # Unpacked headers are checked again: the decoder allows reserved keys.
         wanted = NO_HEADERS if headers is None else check_headers(_headers(headers))
-        codec = self._manager.config(queue).codec
-        content_type = text_type(body) if kind == AS_TEXT else CONTENT_TYPES[codec]
+        content_type = text_type(body) if kind == AS_TEXT else TYPE_OF_KIND[kind]
         return self._manager.message(body, content_type, wanted, options.id)
 
 

@@ -14,6 +14,7 @@ from wippy_lua.registry.entry import Entry
 Factory = Callable[[Entry, Clock, Log], Driver]
 
 _MODULES: Mapping[str, str] = {
+    "queue.driver.amqp": "wippy_lua.queue.drivers.amqp",
     "queue.driver.memory": "wippy_lua.queue.drivers.memory",
     "queue.driver.sqlite": "wippy_lua.queue.drivers.sqlite",
 }
