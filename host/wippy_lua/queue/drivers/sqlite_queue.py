@@ -11,8 +11,8 @@ from gevent.event import Event
 
 from wippy_lua.errors import PublishError, QueueFull, QueueNotFound, WippyError
 from wippy_lua.queue.driver import Sink
+from wippy_lua.queue.drivers.sqlite_group import Held, Publishing
 from wippy_lua.queue.drivers.sqlite_rows import Found, Row
-from wippy_lua.queue.drivers.sqlite_transaction import Held, Publishing
 from wippy_lua.queue.message import Delivery, Message
 
 #: Messages that one claim takes at most: a claim for more would keep others from the file.

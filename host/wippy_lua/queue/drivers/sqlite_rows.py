@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -75,18 +75,17 @@ def row_of(message: Message) -> Row:
     )
 
 
-def insert_rows(db: sqlite3.Connection, rows: Sequence[Row], first: int, placing: Placing) -> None:
-    """Inserts messages, numbered from `first`, and their contents."""
+def insert_rows(
+    db: sqlite3.Connection, numbered: Iterable[tuple[int, Row]], placing: Placing
+) -> None:
+    """Inserts messages and their contents under their numbers."""
+    rows = list(numbered)
     db.executemany(
         _INSERT_MESSAGE,
-        [
-            (n, row.priority, n, row.message.published_at, *placing)
-            for n, row in enumerate(rows, first)
-        ],
+        [(n, row.priority, n, row.message.published_at, *placing) for n, row in rows],
     )
     db.executemany(
-        "INSERT INTO contents VALUES (?, ?, ?, ?, ?)",
-        [(n, *row.content) for n, row in enumerate(rows, first)],
+        "INSERT INTO contents VALUES (?, ?, ?, ?, ?)", [(n, *row.content) for n, row in rows]
     )
 
 

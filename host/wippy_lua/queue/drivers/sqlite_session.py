@@ -8,6 +8,7 @@ for a thousand, and no message waits for a timer.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -20,6 +21,15 @@ from wippy_lua.errors import Kind, WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.driver import Sink
 from wippy_lua.queue.drivers.sqlite_alarm import Alarm
+from wippy_lua.queue.drivers.sqlite_group import (
+    Extension,
+    Group,
+    Held,
+    Job,
+    Move,
+    Release,
+    Report,
+)
 from wippy_lua.queue.drivers.sqlite_queue import (
     Publisher,
     Queues,
@@ -30,16 +40,7 @@ from wippy_lua.queue.drivers.sqlite_queue import (
 from wippy_lua.queue.drivers.sqlite_rows import Found, row_of
 from wippy_lua.queue.drivers.sqlite_store import Store, failure_of, is_busy
 from wippy_lua.queue.drivers.sqlite_thread import NativeThread
-from wippy_lua.queue.drivers.sqlite_transaction import (
-    Extension,
-    Group,
-    Held,
-    Job,
-    Move,
-    Release,
-    Report,
-    Transaction,
-)
+from wippy_lua.queue.drivers.sqlite_transaction import Transaction
 from wippy_lua.queue.message import Message
 
 T = TypeVar("T")
@@ -121,22 +122,29 @@ class Session:
 
     def open(self) -> None:
         """Connects; raises WippyError."""
-        deadline = self._clock.monotonic() + PATIENCE
-        while True:
-            try:
-                self._thread.run(self._store.open)
-                break
-            except (sqlite3.Error, OSError) as error:
-                if not is_busy(error) or self._clock.monotonic() >= deadline:
-                    self._thread.end()
-                    raise failure_of(self._store.path, error) from error
-                self._clock.sleep(SHORTEST_LOOK)
-            except WippyError:
-                self._thread.end()
-                raise
+        try:
+            self._connect()
+        except (sqlite3.Error, OSError) as error:
+            self._thread.end()
+            raise failure_of(self._store.path, error) from error
+        except WippyError:
+            self._thread.end()
+            raise
         self.is_open = True
         self._pump = gevent.spawn(self._run)
         self._greenlets = [gevent.spawn(self._keep_lease), gevent.spawn(self._look_for_others)]
+
+    def _connect(self) -> None:
+        deadline = time.monotonic() + PATIENCE  # real time, whatever the clock, as of all retries
+        while True:
+            try:
+                self._thread.run(self._store.open)
+            except (sqlite3.Error, OSError) as error:
+                if not is_busy(error) or time.monotonic() >= deadline:
+                    raise
+                gevent.sleep(SHORTEST_LOOK)
+            else:
+                return
 
     def close(self) -> None:
         """Writes what is to be written and disconnects; what is unsettled goes back."""
@@ -343,7 +351,7 @@ class Session:
             self._on_deadline()
         else:
             self._fail(work, failure)
-            gevent.sleep(RETRY_SECONDS)  # real time, whatever the clock: a disk has no other
+            gevent.sleep(RETRY_SECONDS)
 
     def _keep_settlements(self, group: Group) -> None:
         coming = self._next

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from wippy_lua.errors import Kind, WippyError
+from wippy_lua.queue.drivers.sqlite_group import Group, Lease, Report
 from wippy_lua.queue.drivers.sqlite_schema import Synchronous, open_file
-from wippy_lua.queue.drivers.sqlite_transaction import Group, Lease, Report, Transaction
+from wippy_lua.queue.drivers.sqlite_transaction import Transaction
 
 _BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 

@@ -10,123 +10,20 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from math import inf
-from typing import Any, Final
+from typing import Final
 
 from wippy_lua.errors import QueueNotFound, WippyError
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.driver import QueueInfo
+from wippy_lua.queue.drivers.sqlite_group import Group, Lease, Move, Publishing, Release, Report
 from wippy_lua.queue.drivers.sqlite_rows import Found, Placing, Row, insert_rows, message_of
 from wippy_lua.queue.drivers.sqlite_schema import DELAYED, IN_FLIGHT, READY
 from wippy_lua.queue.message import Message
 
 #: Messages that one transaction brings from delayed to ready; the next one goes on.
 DUE_AT_ONCE: Final = 10_000
-
-
-@dataclass(slots=True)
-class Publishing:
-    """Messages for one queue; `due` 0 is at once, `max_length` None no bound.
-
-    `is_dropped` is set by another thread when nobody waits for it any more.
-    """
-
-    queue: int
-    rows: Sequence[Row]
-    due: float
-    expires: float
-    max_length: int | None
-    is_dropped: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A message as a delivery knows it: which one, and by which claim."""
-
-    queue: int
-    id: int
-    claim: int
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """A message that goes back; `due` 0 is at once."""
-
-    held: Held
-    due: float
-    charged: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """A message that leaves for another queue as `row`."""
-
-    held: Held
-    target: int
-    row: Row
-
-
-@dataclass(frozen=True, slots=True)
-class Extension:
-    """A message that must not come back before `until`, whatever becomes of its process."""
-
-    held: Held
-    until: float
-
-
-class Job:
-    """Something else that has to be done in a transaction, and its result or error."""
-
-    __slots__ = ("error", "result", "run")
-
-    def __init__(self, run: Callable[[Transaction], Any]) -> None:
-        self.run = run
-        self.result: Any = None
-        self.error: WippyError | None = None
-
-
-@dataclass(slots=True)
-class Group:
-    """What one transaction has to do, at the time `now`.
-
-    `acks` has IDs by queue and claim, `wants` how many messages the consumers of a queue can take.
-    """
-
-    now: float
-    acks: dict[tuple[int, int], list[int]] = field(default_factory=dict)
-    releases: list[Release] = field(default_factory=list)
-    moves: list[Move] = field(default_factory=list)
-    extensions: list[Extension] = field(default_factory=list)
-    publishings: list[Publishing] = field(default_factory=list)
-    wants: dict[int, int] = field(default_factory=dict)
-    jobs: Sequence[Job] = ()
-    #: Let happen what is due, and renew the lease.
-    sweep: bool = False
-
-
-@dataclass(slots=True)
-class Report:
-    """What came of a group once it was committed.
-
-    `stored` counts messages of each publishing, `freed` are queues in which room was made, `grown`
-    those with more that is ready than before, `next_event` is when something will be due.
-    """
-
-    stored: list[int]
-    claimed: dict[int, list[Found]]
-    freed: set[int]
-    grown: set[int]
-    next_event: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """This process's row in `leases`, 0 when it has none, and when it was renewed."""
-
-    id: int = 0
-    renewed_at: float = -inf
 
 
 class Transaction:
@@ -140,12 +37,14 @@ class Transaction:
         self.lease = lease
         self._lease_seconds = lease_seconds
         self._lease_checked = False
+        self._claim = 0
         self._first = int(db.execute("SELECT last FROM sequence").fetchone()[0])
         self._last = self._first
         self._counts: dict[int, list[int]] = {}
         self._before: dict[int, tuple[int, int]] = {}
         self._freed: set[int] = set()
         self._handed_over: dict[int, list[Found]] = {}
+        self._inserts: dict[Placing, list[tuple[int, Row]]] = {}
 
     def perform(self, group: Group) -> Report:
         """Does all of a group, settlements first: they make room and find what others wait for."""
@@ -153,6 +52,7 @@ class Transaction:
         next_event = self.sweep() if group.sweep else None
         self._handed_over = {queue: [] for queue in self._ready_consumers(group)}
         stored = [self._publish(publishing) for publishing in group.publishings]
+        self._insert()
         claimed = {
             queue: self._handed_over[queue]
             if queue in self._handed_over
@@ -198,27 +98,36 @@ class Transaction:
             return len(rows)
         expires = None if publishing.expires == inf else publishing.expires
         if publishing.due > self.now:
-            self._insert(rows, Placing(queue, DELAYED, publishing.due, expires))
+            self._add(rows, Placing(queue, DELAYED, publishing.due, expires))
         elif queue in self._handed_over:
             self._hand_over(rows, queue, expires)
         else:
-            self._insert(rows, Placing(queue, READY, None, expires))
+            self._add(rows, Placing(queue, READY, None, expires))
         return len(rows)
 
     def _hand_over(self, rows: Sequence[Row], queue: int, expires: float | None) -> None:
         """Stores messages as claimed already, which saves reading and writing them again."""
-        claim, lease = self._number(), self._own_lease()
-        first = self._insert(rows, Placing(queue, IN_FLIGHT, None, expires, 1, claim, lease))
+        claim, lease = self._own_claim(), self._own_lease()
+        first = self._add(rows, Placing(queue, IN_FLIGHT, None, expires, 1, claim, lease))
         self._handed_over[queue] += [
             Found(n, claim, 1, row.message) for n, row in enumerate(rows, first)
         ]
         self._freed.add(queue)
 
-    def _insert(self, rows: Sequence[Row], placing: Placing) -> int:
+    def _add(self, rows: Sequence[Row], placing: Placing) -> int:
+        """Numbers rows, counts them and has them inserted by `_insert`; returns the first number.
+
+        Rows of many publishers go into one statement: starting one costs as much as a row.
+        """
         first = self._number(len(rows))
-        insert_rows(self._db, rows, first, placing)
+        self._inserts.setdefault(placing, []).extend(enumerate(rows, first))
         self._count(placing.queue, placing.state, len(rows))
         return first
+
+    def _insert(self) -> None:
+        for placing, numbered in self._inserts.items():
+            insert_rows(self._db, numbered, placing)
+        self._inserts = {}
 
     # Settling
 
@@ -233,6 +142,7 @@ class Transaction:
             self._release(release)
         for move in group.moves:
             self._move(move)
+        self._insert()
         for extension in group.extensions:
             self._db.execute(
                 "UPDATE messages SET held_until = max(coalesce(held_until, 0), ?)"
@@ -263,7 +173,7 @@ class Transaction:
             "DELETE FROM messages WHERE id = ? AND claim = ?", (held.id, held.claim)
         ).rowcount:
             self._count(held.queue, IN_FLIGHT, -1)
-            self._insert([move.row], Placing(move.target, READY))
+            self._add([move.row], Placing(move.target, READY))
 
     # Delivering
 
@@ -278,7 +188,7 @@ class Transaction:
         ).fetchall()
         if not rows:
             return []
-        claim = self._number()
+        claim = self._own_claim()
         self._db.execute(
             "UPDATE messages SET state = 2, attempt = attempt + 1, claim = ?, lease = ?"
             " WHERE id IN (SELECT value FROM json_each(?))",
@@ -286,6 +196,12 @@ class Transaction:
         )
         self._transfer(queue, READY, IN_FLIGHT, len(rows))
         return [Found(row[0], claim, row[1], message_of(*row[2:])) for row in rows]
+
+    def _own_claim(self) -> int:
+        """Returns the number of all claims of this transaction: nobody else has it."""
+        if not self._claim:
+            self._claim = self._number()
+        return self._claim
 
     # Time
 
