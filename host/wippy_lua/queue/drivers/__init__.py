@@ -18,6 +18,7 @@ _MODULES: Mapping[str, str] = {
     "queue.driver.memory": "wippy_lua.queue.drivers.memory",
     "queue.driver.redis": "wippy_lua.queue.drivers.redis",
     "queue.driver.sqs": "wippy_lua.queue.drivers.sqs",
+    "queue.driver.sqlite": "wippy_lua.queue.drivers.sqlite",
 }
 
 
