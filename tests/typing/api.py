@@ -7,7 +7,7 @@ from typing import assert_type
 
 from wippy_lua import CallError, ConfigError, Host, Kind, QueueNotFound, WippyError
 from wippy_lua.queue.driver import Driver, QueueInfo
-from wippy_lua.queue.drivers.memory import MemoryDriver
+from wippy_lua.queue.drivers.memory.driver import MemoryDriver
 from wippy_lua.supervisor.state import ServiceState
 from wippy_lua.testing import VirtualClock
 

@@ -13,8 +13,8 @@ from tests.drivers.sqs.declaring import LEASE, REGION, Start
 from tests.drivers.sqs.server import Server, running
 from wippy_lua.clock import SystemClock
 from wippy_lua.log import NullLog
-from wippy_lua.queue.drivers.sqs_api import Settings
-from wippy_lua.queue.drivers.sqs_driver import SqsDriver
+from wippy_lua.queue.drivers.sqs.api import Settings
+from wippy_lua.queue.drivers.sqs.driver import SqsDriver
 
 
 @pytest.fixture(scope="package")

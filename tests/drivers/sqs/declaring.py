@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from wippy_lua.queue.drivers.sqs_driver import SqsDriver
+from wippy_lua.queue.drivers.sqs.driver import SqsDriver
 from wippy_lua.testing import DriverSuite, QueueProbe
 from wippy_lua.testing.probe import Patience
 

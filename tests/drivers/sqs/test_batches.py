@@ -12,9 +12,9 @@ from botocore.stub import Stubber
 
 from tests.drivers.sqs.declaring import declare
 from wippy_lua.errors import Kind, PublishError, WippyError
-from wippy_lua.queue.drivers.sqs_api import Api, Settings
-from wippy_lua.queue.drivers.sqs_driver import SqsDriver
-from wippy_lua.queue.drivers.sqs_lane import Result
+from wippy_lua.queue.drivers.sqs.api import Api, Settings
+from wippy_lua.queue.drivers.sqs.driver import SqsDriver
+from wippy_lua.queue.drivers.sqs.lane import Result
 
 pytestmark = pytest.mark.network
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.drivers.sqs.declaring import LEASE, Start
 from wippy_lua.queue.driver import Driver
-from wippy_lua.queue.drivers.sqs_driver import CAPABILITIES
+from wippy_lua.queue.drivers.sqs.driver import CAPABILITIES
 from wippy_lua.testing import DriverSuite
 
 pytestmark = pytest.mark.network

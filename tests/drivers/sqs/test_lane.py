@@ -10,7 +10,7 @@ import pytest
 
 from wippy_lua.clock import SystemClock
 from wippy_lua.errors import Kind, WippyError
-from wippy_lua.queue.drivers.sqs_lane import BATCH_BYTES, Item, Lane, Result
+from wippy_lua.queue.drivers.sqs.lane import BATCH_BYTES, Item, Lane, Result
 
 NEVER = float("inf")
 

@@ -15,8 +15,8 @@ from botocore.stub import Stubber
 from tests.drivers.sqs.declaring import declare, url_of
 from wippy_lua.errors import Kind, WippyError
 from wippy_lua.queue.config import QueueConfig
-from wippy_lua.queue.drivers.sqs_api import Api, Settings
-from wippy_lua.queue.drivers.sqs_driver import SqsDriver
+from wippy_lua.queue.drivers.sqs.api import Api, Settings
+from wippy_lua.queue.drivers.sqs.driver import SqsDriver
 from wippy_lua.queue.message import JSON, TEXT, Message
 from wippy_lua.testing import DriverSuite
 from wippy_lua.testing.probe import make_message
@@ -63,8 +63,8 @@ def test_a_wrong_key_is_a_permission_and_no_outage(settings: Settings) -> None:
 
 def test_an_unpatched_process_is_told_what_to_call() -> None:
     program = (
-        "from wippy_lua.queue.drivers.sqs_driver import SqsDriver\n"
-        "from wippy_lua.queue.drivers.sqs_api import Settings\n"
+        "from wippy_lua.queue.drivers.sqs.driver import SqsDriver\n"
+        "from wippy_lua.queue.drivers.sqs.api import Settings\n"
         "SqsDriver(Settings(region='x'), None, None).start()\n"
     )
     done = subprocess.run(

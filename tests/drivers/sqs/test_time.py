@@ -16,7 +16,7 @@ from tests.drivers.sqs.server import Road, Server
 from tests.host.apps import Gate, make_host, wait_for
 from wippy_lua.errors import Kind, WippyError
 from wippy_lua.queue.config import QueueConfig
-from wippy_lua.queue.drivers.sqs_driver import SqsDriver
+from wippy_lua.queue.drivers.sqs.driver import SqsDriver
 from wippy_lua.testing import QueueProbe
 
 pytestmark = pytest.mark.network
@@ -193,8 +193,8 @@ import gevent
 from wippy_lua.clock import SystemClock
 from wippy_lua.log import NullLog
 from wippy_lua.queue.config import QueueConfig
-from wippy_lua.queue.drivers.sqs_api import Settings
-from wippy_lua.queue.drivers.sqs_driver import SqsDriver
+from wippy_lua.queue.drivers.sqs.api import Settings
+from wippy_lua.queue.drivers.sqs.driver import SqsDriver
 from wippy_lua.testing import Inbox
 from wippy_lua.testing.probe import Patience
 endpoint, name, lease = sys.argv[1:]

@@ -18,10 +18,10 @@ from wippy_lua.errors import ConfigError, Kind, WippyError
 from wippy_lua.log import NullLog
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.drivers import make_driver
-from wippy_lua.queue.drivers import sqs_wire as wire
-from wippy_lua.queue.drivers.sqs_declare import attributes_of
-from wippy_lua.queue.drivers.sqs_driver import SqsDriver
-from wippy_lua.queue.drivers.sqs_wire import Stored
+from wippy_lua.queue.drivers.sqs import wire
+from wippy_lua.queue.drivers.sqs.declare import attributes_of
+from wippy_lua.queue.drivers.sqs.driver import SqsDriver
+from wippy_lua.queue.drivers.sqs.wire import Stored
 from wippy_lua.queue.message import TEXT, Header, Message
 from wippy_lua.registry.loader import load_folder
 
@@ -244,7 +244,7 @@ def test_half_a_key_is_a_problem_with_its_place(tmp_path: Path) -> None:
 def test_without_its_extra_one_line_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wippy_lua.queue.drivers.sqs.find_spec", lambda _: None)
+    monkeypatch.setattr("wippy_lua.queue.drivers.sqs.entry.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match=r'app:sqs: .*pip install "wippy-lua\[sqs\]"$') as caught:
         driver_of(tmp_path, "  - {name: sqs, kind: queue.driver.sqs}\n")
     assert len(caught.value.problems) == 1
