@@ -63,6 +63,7 @@ class App:
             memory=config.vm_memory,
             recycle=config.vm_recycle,
         )
+        libraries.connect(self.functions)
         self.supervisor = Supervisor(clock, log.bind(logger="supervisor"))
         self._libraries = libraries
         self._clock = clock
