@@ -290,6 +290,52 @@ def test_a_process_acts_as_its_lifecycle_says(tmp_path: Path) -> None:
     ]
 
 
+NESTED = """\
+- {name: outer, kind: function.lua, source: file://outer.lua, modules: [funcs]}
+"""
+OUTER = """
+local funcs = require("funcs")
+return function(to)
+  local called, err = funcs.call("app:f", to)
+  local later, start_err = funcs.async("app:f", to)
+  if later then later:response() end
+  return {denied = err and err:details(), start_denied = start_err and start_err:details()}
+end
+"""
+
+
+def test_calls_of_a_call_act_as_it_does(tmp_path: Path) -> None:
+    gate, log = Gate(), Lines()
+    entries = FUNCTION + NESTED
+    with host_of(tmp_path, entries, gate, log, f=PUBLISH, outer=OUTER) as host:
+        policies = [*host.scope(["senders"]).policies, allow("funcs.call", resource="app:f")]
+        for to in ("app:a", "app:b"):
+            host.call("app:outer", to, actor=Actor("anna"), scope=Scope.of(*policies))
+        host.call("app:outer", "app:b")
+    assert [(line["by"], line["to"], line["ok"]) for line in gate.seen] == [
+        ("anna", "app:a", True),
+        ("anna", "app:a", True),
+        ("anna", "app:b", False),
+        ("anna", "app:b", False),
+        ("nobody", "app:b", True),
+        ("nobody", "app:b", True),
+    ]
+
+
+def test_calling_a_function_takes_permission_for_it(tmp_path: Path) -> None:
+    gate, log = Gate(), Lines()
+    entries = FUNCTION + NESTED
+    with host_of(tmp_path, entries, gate, log, f=PUBLISH, outer=OUTER) as host:
+        found = host.call("app:outer", "app:a", actor=Actor("anna"), scope=host.scope(["senders"]))
+    denied = {"action": "funcs.call", "resource": "app:f"}
+    assert found == {"denied": denied, "start_denied": denied}
+    assert gate.seen == []
+    assert [(line["actor"], line["function"]) for line in log.denied()] == [
+        ("anna", "app:outer"),
+        ("anna", "app:outer"),
+    ]
+
+
 DECLARE = """
 local gate, queue, security = require("gate"), require("queue"), require("security")
 local M = {}

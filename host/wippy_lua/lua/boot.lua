@@ -109,6 +109,13 @@ local function load_script(name, source, chunk_name)
   return result == nil and true or result
 end
 
+local library_part = wrap(native.library_part)
+
+--- Runs "library/part", a file of a library that has several, and returns what it returned.
+function vm.part(name, ...)
+  return load(library_part(name), "=" .. name, "t", _G)(...)
+end
+
 local function list(...)
   local values = { ... }
   for i = 1, select("#", ...) do
@@ -125,7 +132,7 @@ local function load_host_module(name, ...)
   for i = 1, select("#", ...) do
     local function_name = select(i, ...)
     module[function_name] = function(...)
-      local arguments, problem = vm.pack(list(...))
+      local arguments, problem = vm.pack_arguments(...)
       if not arguments then
         return nil, problem
       end
@@ -183,6 +190,11 @@ function vm.pack(value)
     return nil, vm.error(problem, "Invalid", false)
   end
   return bytes
+end
+
+--- Encodes arguments for a function, nils included; nil and an INVALID error.
+function vm.pack_arguments(...)
+  return vm.pack(list(...))
 end
 
 --- Decodes what the host packed.

@@ -24,7 +24,7 @@ from wippy_lua.log import Log
 from wippy_lua.lua.boundary import IDLE, Boundary, native, tick
 from wippy_lua.lua.boundary import HostFunction as HostFunction  # for who need not know the rest
 from wippy_lua.lua.program import Program
-from wippy_lua.lua.stdlib import library_source
+from wippy_lua.lua.stdlib import library_part, library_source
 from wippy_lua.queue.settle import SUCCESS, Cancelled, Failure, Outcome, Success
 
 #: VM instructions between two looks at the clock. The worst stall by single instructions on huge
@@ -163,6 +163,7 @@ class VM:
             # An idle VM keeps no message, and an exception's traceback no greenlet, which keeps it.
             self._boundary.call = IDLE
             call.greenlet = None
+            call.end_children()
             self._busy = False
         if call.foreign is not None:
             self.healthy = False
@@ -239,11 +240,15 @@ class VM:
                 return b"script", module.source, module.chunk_name.encode()
             return (b"host", *(key.encode() for key in module.functions))
 
+        def part(_call: Call, name: bytes) -> bytes | None:
+            return library_part(_text(name))
+
         table = self._lua.execute(b"return {}", mode=b"t")
         table[b"limit_memory"] = boundary.limit_memory
         table[b"resolve"] = native(boundary, resolve)
         table[b"invoke"] = native(boundary, natives.invoke)
         table[b"print"] = native(boundary, natives.print)
+        table[b"library_part"] = native(boundary, part)
         table[b"errors_source"] = library_source("errors")
         return table
 

@@ -80,7 +80,8 @@ class Entry:
     """One declared thing: `spec` is the struct that `kinds.py` has for its kind.
 
     `folder` is the one that relative paths in the entry start from; `modules` are what Lua may
-    require, `groups` those of policies that it acts by, each with the place that names it.
+    require, `groups` those of policies that it acts by, each with the place that names it. `named`
+    are the entries that it refers to, by ID; only `Registry.with_named` fills it.
     """
 
     id: str
@@ -93,6 +94,7 @@ class Entry:
     modules: tuple[tuple[str, Mark], ...] = ()
     groups: tuple[tuple[str, Mark], ...] = ()
     references: tuple[Reference, ...] = ()
+    named: Mapping[str, Entry] = field(default_factory=dict)
 
     @property
     def namespace(self) -> str:

@@ -12,7 +12,7 @@ from wippy_lua.errors import Kind, PublishError, QueueFull, QueueNotFound, Wippy
 from wippy_lua.log import Log
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Sink
-from wippy_lua.queue.drivers.memory_queue import MemoryQueue, Publisher, find_queue
+from wippy_lua.queue.drivers.memory.queue import MemoryQueue, Publisher, find_queue
 from wippy_lua.queue.message import Delivery, Message
 from wippy_lua.registry.entry import Entry
 
