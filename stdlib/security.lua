@@ -2,7 +2,10 @@
 ---
 --- A consumer or a process acts as its `lifecycle.security` says, and so does what it calls. The
 --- policies of its scope decide: deny beats allow, nothing said is a no. Code without an actor and
---- a scope may do everything, unless the app's `host.config` says `security: strict`.
+--- a scope may do everything, unless the app's `host.config` says `security: strict`. The top level
+--- of a function's module is such code: its VMs serve every caller.
+---
+--- INVALID: an ID, an action or a resource over 1024 bytes, a `meta` over 64 KiB packed.
 
 local host, vm = ...
 

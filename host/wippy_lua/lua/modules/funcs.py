@@ -166,9 +166,9 @@ class FuncsModule:
             raise _invalid("funcs does nothing while a module loads: call it inside a function")
         if call.depth >= MAX_DEPTH:
             raise _invalid(f"calls nest {MAX_DEPTH} deep: {call.function} calls {_text(function)}")
+        timeout = self._functions.program(_text(function)).timeout
         if call.security is not None:
             check(call, "funcs.call", _text(function))
-        timeout = self._functions.program(_text(function)).timeout
         values = NO_CONTEXT if context is None else _context(context)
         deadline = inf if timeout is None else monotonic() + timeout
         child = call.child(_text(function), deadline, values)

@@ -16,6 +16,10 @@ from wippy_lua.lua.runtime import HostFunction
 from wippy_lua.security.policies import Policies
 from wippy_lua.security.policy import Actor, Policy, Scope
 
+# Evaluating is native code, which no hook interrupts: so what it looks at has a size.
+MAX_NAME = 1024  #: bytes of an ID, an action or a resource
+MAX_META = 65_536  #: packed bytes of facts
+
 _encode = msgspec.msgpack.Encoder(enc_hook=repr).encode
 _decode = msgspec.msgpack.decode
 
@@ -101,6 +105,8 @@ def _pack(facts: Mapping[str, object]) -> bytes:
 
 
 def _facts(packed: bytes | None) -> Mapping[str, object]:
+    if packed is not None and len(packed) > MAX_META:
+        raise _invalid(f"meta is over {MAX_META >> 10} KiB")
     facts = {} if packed is None else _decode(packed)
     if facts == []:  # an empty Lua table is a list
         return {}
@@ -110,6 +116,8 @@ def _facts(packed: bytes | None) -> Mapping[str, object]:
 
 
 def _text(value: bytes) -> str:
+    if len(value) > MAX_NAME:
+        raise _invalid(f"IDs, actions and resources have at most {MAX_NAME} bytes")
     try:
         return value.decode()
     except UnicodeDecodeError as error:
