@@ -336,6 +336,25 @@ def test_calling_a_function_takes_permission_for_it(tmp_path: Path) -> None:
     ]
 
 
+def test_a_process_loads_as_its_lifecycle_says_too(tmp_path: Path) -> None:
+    entries = """\
+- {name: program, kind: process.lua, source: file://program.lua, modules: [gate, store]}
+- name: service
+  kind: process.service
+  process: program
+  lifecycle: {auto_start: true, security: {actor: {id: proc}, groups: [senders]}}
+"""
+    program = """
+    local gate, store = require("gate"), require("store")
+    local _, err = store.get("app:cache"):get("k")
+    return {main = function() gate.note(err and err:details().action or "free") end}
+    """
+    gate = Gate()
+    with host_of(tmp_path, entries, gate, Lines(), program=program):
+        wait_for(lambda: gate.seen)
+    assert gate.seen == ["store.get"]
+
+
 DECLARE = """
 local gate, queue, security = require("gate"), require("queue"), require("security")
 local M = {}
