@@ -293,10 +293,12 @@ class App:
 
     def _report_left(self) -> None:
         for config in self.manager:
+            if self.manager.driver(config.id).capabilities.durable:
+                continue
             try:
                 info = self.manager.info(config.id)
             except WippyError as error:
-                # It was never declared, as when the start failed, or its broker is gone.
+                # It was never declared, as when the start failed.
                 self._log.debug("queue not known", queue=config.id, error=error.message)
                 continue
             if info.message_count:
