@@ -99,7 +99,7 @@ class App:
         level = log_level or host_spec(registry).log_level
         log = make_log(level)
         manager = QueueManager(clock)
-        libraries = Libraries(manager, python_modules, clock, log, level)
+        libraries = Libraries(manager, python_modules, env, clock, log, level)
         app = cls(place, registry, libraries, manager, clock, log)
         libraries.add_entries(registry)
         app._build()

@@ -251,7 +251,8 @@ def test_a_durations_units(tmp_path: Path) -> None:
     names = ("nanoseconds", "microseconds", "milliseconds", "seconds", "minutes", "hours")
     values = ", ".join(f'time.parse_duration("-90.0015s"):{name}()' for name in names)
     assert evaluate(tmp_path, f"{{{values}}}") == [
-        -90_001_500_000, -90_001_500, -90_001, -90.0015, -90.0015 / 60, -90_001_500_000 / (3600 * 10**9),
+        -90_001_500_000, -90_001_500, -90_001, -90.0015, -90.0015 / 60,
+        -90_001_500_000 / (3600 * 10**9),
     ]  # fmt: skip
 
 
