@@ -12,7 +12,7 @@ from tests.lua.running import HEADER
 from wippy_lua.host import Host
 from wippy_lua.lua.stdlib import stdlib_root
 
-MODULES = ("base64", "ctx", "env", "funcs", "hash", "registry", "time", "uuid")
+MODULES = ("base64", "ctx", "env", "funcs", "hash", "json", "registry", "time", "uuid")
 ENTRIES = """\
 - {name: config, kind: host.config, env: [HOME, LANG]}
 - {name: double, kind: function.lua, source: "return function(n) return n * 2 end"}

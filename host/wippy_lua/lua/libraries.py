@@ -14,6 +14,7 @@ from wippy_lua.lua.modules.env import EnvModule
 from wippy_lua.lua.modules.fs import Folder, FsModule
 from wippy_lua.lua.modules.funcs import FuncsModule
 from wippy_lua.lua.modules.hash import HashModule
+from wippy_lua.lua.modules.json import JsonModule
 from wippy_lua.lua.modules.logger import LoggerModule
 from wippy_lua.lua.modules.queue import App, QueueModule
 from wippy_lua.lua.modules.registry import RegistryModule
@@ -55,6 +56,7 @@ class Libraries:
             "base64": Base64Module().functions(),
             "fs": FsModule(self._folders).functions(),
             "hash": HashModule().functions(),
+            "json": JsonModule().functions(),
             "logger": self._logger.functions(),
             "store": StoreModule(self._stores).functions(),
             "time": TimeModule(clock).functions(),
