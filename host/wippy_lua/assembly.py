@@ -200,7 +200,8 @@ class App:
         self.functions.warm(entry.id)
 
     def add_driver(self, entry: Entry) -> None:
-        driver = make_driver(entry, self._clock, self._log.bind(logger="driver", driver=entry.id))
+        log = self._log.bind(logger="driver", driver=entry.id)
+        driver = make_driver(self.registry.with_named(entry), self._clock, log)
         self.manager.add_driver(entry.id, driver)
         service = DriverService(driver, lambda: self._declare_queues(entry.id))
         # A driver with queues starts always: a program may publish though nothing consumes here.
@@ -276,10 +277,12 @@ class App:
 
     def _report_left(self) -> None:
         for config in self.manager:
+            if self.manager.driver(config.id).capabilities.durable:
+                continue
             try:
                 info = self.manager.info(config.id)
             except WippyError as error:
-                # It was never declared, as when the start failed, or its broker is gone.
+                # It was never declared, as when the start failed.
                 self._log.debug("queue not known", queue=config.id, error=error.message)
                 continue
             if info.message_count:

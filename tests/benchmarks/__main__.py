@@ -5,17 +5,27 @@ A network driver starts a broker of its own.
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-import statistics
-from collections.abc import Sequence
-from importlib import import_module
+from gevent import monkey
 
-from tests.benchmarks.cases import Case, Run
-from tests.benchmarks.workload import Workload
+monkey.patch_all()
 
-DRIVERS = ("memory", "amqp")  #: each a module here with a context manager `cases`
+import argparse  # noqa: E402 - patching comes first, as in the command line
+import json  # noqa: E402
+import platform  # noqa: E402
+import statistics  # noqa: E402
+from collections.abc import Sequence  # noqa: E402
+from importlib import import_module  # noqa: E402
+
+from tests.benchmarks.cases import Case, Run  # noqa: E402
+from tests.benchmarks.workload import Workload  # noqa: E402
+
+DRIVERS = (
+    "memory",
+    "sqlite",
+    "redis",
+    "amqp",
+    "sqs",
+)  #: each a module here with a context manager `cases`
 COLUMNS = ("floor", "tight", "ours", "of_floor", "of_tight")
 
 

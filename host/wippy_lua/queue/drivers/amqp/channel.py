@@ -9,9 +9,9 @@ from gevent.event import AsyncResult
 from gevent.lock import Semaphore
 
 from wippy_lua.errors import Kind, WippyError
-from wippy_lua.queue.drivers import amqp_wire as wire
-from wippy_lua.queue.drivers.amqp_settings import Settings
-from wippy_lua.queue.drivers.amqp_wire import Properties
+from wippy_lua.queue.drivers.amqp import wire
+from wippy_lua.queue.drivers.amqp.settings import Settings
+from wippy_lua.queue.drivers.amqp.wire import Properties
 
 REPLY_SUCCESS: Final = 200
 

@@ -19,12 +19,12 @@ from gevent.lock import Semaphore
 
 from wippy_lua.errors import Kind, WippyError
 from wippy_lua.log import Log
-from wippy_lua.queue.drivers import amqp_wire as wire
-from wippy_lua.queue.drivers.amqp_channel import BrokerError, unavailable
-from wippy_lua.queue.drivers.amqp_connection import Connection
-from wippy_lua.queue.drivers.amqp_link import Link
-from wippy_lua.queue.drivers.amqp_settings import Settings
-from wippy_lua.queue.drivers.amqp_wire import MAX_FRAME, Properties
+from wippy_lua.queue.drivers.amqp import wire
+from wippy_lua.queue.drivers.amqp.channel import BrokerError, unavailable
+from wippy_lua.queue.drivers.amqp.connection import Connection
+from wippy_lua.queue.drivers.amqp.link import Link
+from wippy_lua.queue.drivers.amqp.settings import Settings
+from wippy_lua.queue.drivers.amqp.wire import MAX_FRAME, Properties
 
 REFUSED_PAUSE: Final = 0.05  #: seconds before a refused message is tried again
 PRECONDITION_FAILED: Final = 406

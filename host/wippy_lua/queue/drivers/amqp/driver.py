@@ -18,12 +18,12 @@ from wippy_lua.errors import ConfigError, Kind, PublishError, QueueFull, QueueNo
 from wippy_lua.log import Log
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Sink
-from wippy_lua.queue.drivers.amqp_connection import Connection
-from wippy_lua.queue.drivers.amqp_consumer import Copier, Intake, Subscription
-from wippy_lua.queue.drivers.amqp_link import Link
-from wippy_lua.queue.drivers.amqp_message import encode_header, to_properties
-from wippy_lua.queue.drivers.amqp_publisher import Deadline, Parcel, Publisher
-from wippy_lua.queue.drivers.amqp_queues import (
+from wippy_lua.queue.drivers.amqp.connection import Connection
+from wippy_lua.queue.drivers.amqp.consumer import Copier, Intake, Subscription
+from wippy_lua.queue.drivers.amqp.link import Link
+from wippy_lua.queue.drivers.amqp.message import encode_header, to_properties
+from wippy_lua.queue.drivers.amqp.publisher import Deadline, Parcel, Publisher
+from wippy_lua.queue.drivers.amqp.queues import (
     LONGEST_DELAY,
     AmqpQueue,
     Broker,
@@ -31,7 +31,7 @@ from wippy_lua.queue.drivers.amqp_queues import (
     check_name,
     read_options,
 )
-from wippy_lua.queue.drivers.amqp_settings import Settings
+from wippy_lua.queue.drivers.amqp.settings import Settings
 from wippy_lua.queue.message import Delivery, Message
 from wippy_lua.registry.entry import Entry
 from wippy_lua.registry.kinds import AmqpDriverSpec

@@ -12,7 +12,7 @@ from wippy_lua.errors import Kind, PublishError, QueueFull, QueueNotFound, Wippy
 from wippy_lua.log import Log
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Sink
-from wippy_lua.queue.drivers.memory_queue import MemoryQueue, Publisher, find_queue
+from wippy_lua.queue.drivers.memory.queue import MemoryQueue, Publisher, find_queue
 from wippy_lua.queue.message import Delivery, Message
 from wippy_lua.registry.entry import Entry
 
@@ -29,7 +29,7 @@ def from_entry(_entry: Entry, clock: Clock, _log: Log) -> MemoryDriver:
 class MemoryDriver:
     """Keeps the queues of one process; nothing of it reaches a disk."""
 
-    capabilities = Capabilities()
+    capabilities = Capabilities(durable=False)
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -15,7 +15,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from wippy_lua.errors import Kind, WippyError
-from wippy_lua.queue.drivers.amqp_wire import (
+from wippy_lua.queue.drivers.amqp.wire import (
     FRAME_OVERHEAD,
     MAX_SHORT,
     Properties,

@@ -9,9 +9,9 @@ from gevent.event import Event
 
 from wippy_lua.errors import WippyError
 from wippy_lua.log import Log
-from wippy_lua.queue.drivers.amqp_channel import unavailable
-from wippy_lua.queue.drivers.amqp_connection import Connection
-from wippy_lua.queue.drivers.amqp_settings import Settings
+from wippy_lua.queue.drivers.amqp.channel import unavailable
+from wippy_lua.queue.drivers.amqp.connection import Connection
+from wippy_lua.queue.drivers.amqp.settings import Settings
 
 
 class Link:

@@ -19,11 +19,11 @@ from gevent.lock import Semaphore
 
 from wippy_lua.errors import Kind, QueueNotFound, WippyError
 from wippy_lua.queue.config import QueueConfig
-from wippy_lua.queue.drivers.amqp_channel import BrokerError, Channel, unavailable
-from wippy_lua.queue.drivers.amqp_connection import Connection
-from wippy_lua.queue.drivers.amqp_publisher import Deadline
-from wippy_lua.queue.drivers.amqp_settings import QueueType
-from wippy_lua.queue.drivers.amqp_wire import MAX_SHORT
+from wippy_lua.queue.drivers.amqp.channel import BrokerError, Channel, unavailable
+from wippy_lua.queue.drivers.amqp.connection import Connection
+from wippy_lua.queue.drivers.amqp.publisher import Deadline
+from wippy_lua.queue.drivers.amqp.settings import QueueType
+from wippy_lua.queue.drivers.amqp.wire import MAX_SHORT
 from wippy_lua.registry.suggest import did_you_mean
 
 LARGEST_MAX_LENGTH: Final = 1_000_000_000

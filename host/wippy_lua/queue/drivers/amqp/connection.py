@@ -17,8 +17,8 @@ from gevent.event import Event
 from gevent.queue import Empty, SimpleQueue
 
 from wippy_lua.errors import WippyError
-from wippy_lua.queue.drivers import amqp_wire as wire
-from wippy_lua.queue.drivers.amqp_channel import (
+from wippy_lua.queue.drivers.amqp import wire
+from wippy_lua.queue.drivers.amqp.channel import (
     REPLY_SUCCESS,
     BrokerError,
     Channel,
@@ -27,8 +27,8 @@ from wippy_lua.queue.drivers.amqp_channel import (
     Source,
     unavailable,
 )
-from wippy_lua.queue.drivers.amqp_settings import Settings
-from wippy_lua.queue.drivers.amqp_wire import MAX_FRAME
+from wippy_lua.queue.drivers.amqp.settings import Settings
+from wippy_lua.queue.drivers.amqp.wire import MAX_FRAME
 
 READ_SIZE: Final = 65536  #: bytes of one read; the other greenlets get a turn after each
 HIGH_WATER: Final = 4 * 1024 * 1024  #: bytes that wait for the socket before publishers wait, too

@@ -18,19 +18,19 @@ from wippy_lua.clock import Clock
 from wippy_lua.errors import WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.driver import Sink
-from wippy_lua.queue.drivers import amqp_wire as wire
-from wippy_lua.queue.drivers.amqp_channel import Channel, Source
-from wippy_lua.queue.drivers.amqp_connection import Connection
-from wippy_lua.queue.drivers.amqp_message import (
+from wippy_lua.queue.drivers.amqp import wire
+from wippy_lua.queue.drivers.amqp.channel import Channel, Source
+from wippy_lua.queue.drivers.amqp.connection import Connection
+from wippy_lua.queue.drivers.amqp.message import (
     attempt_of,
     copy_properties,
     encode_header,
     expiry_of,
     to_message,
 )
-from wippy_lua.queue.drivers.amqp_publisher import Fate, Parcel, Publisher
-from wippy_lua.queue.drivers.amqp_queues import AmqpQueue
-from wippy_lua.queue.drivers.amqp_wire import Properties
+from wippy_lua.queue.drivers.amqp.publisher import Fate, Parcel, Publisher
+from wippy_lua.queue.drivers.amqp.queues import AmqpQueue
+from wippy_lua.queue.drivers.amqp.wire import Properties
 from wippy_lua.queue.message import Delivery, Message
 
 RESUME_SECONDS: Final = 1.0  #: before a consumer that the broker has cancelled asks again

@@ -1,0 +1,40 @@
+"""Drivers and queues as the tests of the redis driver make them."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import gevent
+
+from tests.drivers.redis.server import RedisServer
+from wippy_lua.clock import SystemClock
+from wippy_lua.log import Log, NullLog
+from wippy_lua.queue.config import QueueConfig
+from wippy_lua.queue.drivers.redis.driver import RedisDriver
+from wippy_lua.testing import QueueProbe
+from wippy_lua.testing.probe import Patience
+
+PATIENCE = Patience()
+LEASE = 1.0
+NAMES = (f"tasks{n}" for n in count(1))
+
+
+def make_driver(server: RedisServer, log: Log | None = None) -> RedisDriver:
+    return RedisDriver(server.url, SystemClock(), log or NullLog(), lease=LEASE)
+
+
+def declare(*drivers: RedisDriver, name: str = "", **options: object) -> list[QueueProbe]:
+    """Declares one queue at several drivers."""
+    name = name or next(NAMES)
+    for driver in drivers:
+        driver.declare_queue(QueueConfig(f"app:{name}", "app:redis", name, options=options))
+    return [QueueProbe(driver, f"app:{name}", PATIENCE) for driver in drivers]
+
+
+def base_of(queue: QueueProbe) -> str:
+    return f"wippy:{{{queue.id.removeprefix('app:')}}}"
+
+
+def settle_down() -> None:
+    """Lets a reader find nothing and wait on the server."""
+    gevent.sleep(0.2)
