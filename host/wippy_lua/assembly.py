@@ -105,7 +105,7 @@ class App:
         log = make_log(level)
         manager = QueueManager(clock)
         policies = Policies(registry, log)
-        libraries = Libraries(manager, policies, python_modules, clock, log, level)
+        libraries = Libraries(manager, policies, python_modules, env, clock, log, level)
         app = cls(place, registry, libraries, manager, policies, clock, log)
         libraries.add_entries(registry)
         app._build()

@@ -410,3 +410,29 @@ def test_a_group_that_does_not_exist_makes_no_scope(tmp_path: Path) -> None:
         host.scope(["nobody"])
     assert caught.value.kind is Kind.NOT_FOUND
     assert not isinstance(caught.value, CallError)
+
+
+def test_reading_a_variable_takes_permission_for_it(tmp_path: Path) -> None:
+    entries = """\
+- {name: config, kind: host.config, env: [OPEN, CLOSED]}
+- name: reads_open
+  kind: security.policy
+  policy: {actions: env.get, resources: OPEN, effect: allow}
+- name: read
+  kind: function.lua
+  modules: [env]
+  source: |
+    local env = require("env")
+    return function()
+      local _, err = env.get("CLOSED")
+      return {open = env.get("OPEN"), all = env.get_all(), kind = err and err:kind()}
+    end
+"""
+    write_app(tmp_path, entries)
+    with Host(tmp_path, env={"OPEN": "1", "CLOSED": "2"}) as host:
+        free = host.call("app:read")
+        assert free == {"open": "1", "all": {"OPEN": "1", "CLOSED": "2"}}
+        held = host.call(
+            "app:read", actor=Actor("reader"), scope=host.scope(policies=["app:reads_open"])
+        )
+        assert held == {"open": "1", "all": {"OPEN": "1"}, "kind": "Invalid"}
