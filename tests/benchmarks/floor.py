@@ -75,7 +75,7 @@ def tight(work: Workload) -> float:
 
 def _run(work: Workload, encoder: str) -> float:
     queue: Queue[str | None] = Queue(maxsize=1000)
-    publish = _publisher(encoder, queue.put, work.items)
+    publish = make_publisher(encoder, queue.put, work.items)
     workers = [gevent.spawn(_work, queue) for _ in range(work.concurrency)]
     gevent.sleep(0)  # the workers build their VMs
     begin = time.perf_counter()
@@ -86,7 +86,8 @@ def _run(work: Workload, encoder: str) -> float:
     return time.perf_counter() - begin
 
 
-def _publisher(encoder: str, put: Callable[[str], None], items: int) -> Callable[[int], None]:
+def make_publisher(encoder: str, put: Callable[[str], None], items: int) -> Callable[[int], None]:
+    """Returns a Lua function that puts so many encoded bodies."""
     lua = lua54.LuaRuntime(unpack_returned_tuples=True)
 
     def part(name: str, *arguments: object) -> Any:

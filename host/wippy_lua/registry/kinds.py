@@ -92,6 +92,15 @@ class MemoryDriverSpec(Spec, frozen=True, kw_only=True):
     lifecycle: Lifecycle = Lifecycle()
 
 
+class SqliteDriverSpec(Spec, frozen=True, kw_only=True):
+    """`queue.driver.sqlite`; a lost process's messages come back after `lease`."""
+
+    file: Name = "./data/queue.db"
+    synchronous: Literal["full", "normal"] = "full"
+    lease: Annotated[Duration, Meta(ge=1, le=3600)] = 30.0
+    lifecycle: Lifecycle = Lifecycle()
+
+
 class TlsSpec(Spec, frozen=True, kw_only=True):
     """How a connection is encrypted; without a `ca_file` the system's authorities are trusted."""
 
@@ -255,6 +264,7 @@ KINDS: Mapping[str, Row] = {
     ),
     "queue.driver.memory": Row(MemoryDriverSpec),
     "queue.driver.redis": Row(RedisDriverSpec),
+    "queue.driver.sqlite": Row(SqliteDriverSpec),
     "queue.queue": Row(QueueSpec, frozenset({"lifecycle"})),
     "queue.consumer": Row(ConsumerSpec, frozenset({"host", "pool", "workers"})),
     "function.lua": Row(FunctionSpec, frozenset({"host", "lifecycle", "pool"})),
@@ -270,7 +280,6 @@ KINDS: Mapping[str, Row] = {
 LATER_KINDS = frozenset(
     {
         "config.aws",
-        "queue.driver.sqlite",
         "queue.driver.sqs",
         "security.policy",
         "store.sqlite",

@@ -17,6 +17,7 @@ _MODULES: Mapping[str, str] = {
     "queue.driver.amqp": "wippy_lua.queue.drivers.amqp",
     "queue.driver.memory": "wippy_lua.queue.drivers.memory",
     "queue.driver.redis": "wippy_lua.queue.drivers.redis",
+    "queue.driver.sqlite": "wippy_lua.queue.drivers.sqlite",
 }
 
 
