@@ -19,7 +19,8 @@ from importlib import import_module  # noqa: E402
 from tests.benchmarks.cases import Case, Run  # noqa: E402
 from tests.benchmarks.workload import Workload  # noqa: E402
 
-DRIVERS = ("memory", "sqlite", "redis", "amqp")  #: each a module here with a context manager `cases`
+#: Each a module here with a context manager `cases`.
+DRIVERS = ("memory", "sqlite", "redis", "amqp")
 COLUMNS = ("floor", "tight", "ours", "of_floor", "of_tight")
 
 
