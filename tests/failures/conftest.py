@@ -36,14 +36,26 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
         yield server
 
 
-@pytest.fixture(params=DRIVERS)
-def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Broker:
-    """A place for messages; the same servers serve all tests, which use queues of their own."""
-    if request.param == "redis":
-        return Broker("redis", {"url": request.getfixturevalue("redis_server").url}, LEASE)
-    if request.param == "amqp":
-        return Broker("amqp", {"url": request.getfixturevalue("rabbitmq").url})
+@pytest.fixture
+def redis_broker(redis_server: RedisServer) -> Broker:
+    return Broker("redis", {"url": redis_server.url}, LEASE)
+
+
+@pytest.fixture
+def amqp_broker(rabbitmq: RabbitMQ) -> Broker:
+    return Broker("amqp", {"url": rabbitmq.url})
+
+
+@pytest.fixture
+def sqlite_broker(tmp_path: Path) -> Broker:
     return Broker("sqlite", {"file": str(tmp_path / "queue.db")}, LEASE)
+
+
+@pytest.fixture(params=DRIVERS)
+def broker(request: pytest.FixtureRequest) -> Broker:
+    """A place for messages; the same servers serve all tests, which use queues of their own."""
+    broker: Broker = request.getfixturevalue(f"{request.param}_broker")
+    return broker
 
 
 @pytest.fixture

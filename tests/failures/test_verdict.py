@@ -14,18 +14,18 @@ def handled(*pairs: tuple[str, int]) -> list[Handling]:
 
 
 def test_a_run_without_faults_has_no_problems() -> None:
-    verdict = judge({"a", "b"}, {"a", "b"}, handled(("a", 1), ("b", 1), ("b", 2)), LIMITS)
+    verdict = judge({"a", "b"}, {"a", "b"}, handled(("a", 1), ("b", 1), ("b", 2)), 0, LIMITS)
     assert verdict.problems == ()
     assert (verdict.lost, verdict.duplicates, verdict.charged) == (0, 1, 1)
 
 
 def test_a_message_whose_publish_did_not_return_may_be_missing_or_there() -> None:
-    assert judge({"a", "b"}, {"a"}, handled(("a", 1)), LIMITS).problems == ()
-    assert judge({"a", "b"}, {"a"}, handled(("a", 1), ("b", 1)), LIMITS).problems == ()
+    assert judge({"a", "b"}, {"a"}, handled(("a", 1)), 0, LIMITS).problems == ()
+    assert judge({"a", "b"}, {"a"}, handled(("a", 1), ("b", 1)), 0, LIMITS).problems == ()
 
 
 def test_an_attempt_charged_to_a_message_that_was_only_buffered_is_counted() -> None:
-    verdict = judge({"a"}, {"a"}, handled(("a", 3)), LIMITS)
+    verdict = judge({"a"}, {"a"}, handled(("a", 3)), 0, LIMITS)
     assert (verdict.duplicates, verdict.charged, verdict.problems) == (0, 2, ())
 
 
@@ -42,10 +42,15 @@ def test_an_attempt_charged_to_a_message_that_was_only_buffered_is_counted() -> 
     ],
 )
 def test_a_fault_is_named(pairs: list[tuple[str, int]], problem: str) -> None:
-    assert problem in judge({"a", "b"}, {"a", "b"}, handled(*pairs), LIMITS).problems
+    assert problem in judge({"a", "b"}, {"a", "b"}, handled(*pairs), 0, LIMITS).problems
 
 
 def test_more_duplicates_than_hosts_held_are_a_fault() -> None:
     pairs = [(message, attempt) for message in "abcde" for attempt in (1, 2)]
-    verdict = judge(set("abcde"), set("abcde"), handled(*pairs), LIMITS)
+    verdict = judge(set("abcde"), set("abcde"), handled(*pairs), 0, LIMITS)
     assert "duplicates: 5, over the bound of 4" in verdict.problems
+
+
+def test_a_message_that_stays_in_the_queue_is_a_fault() -> None:
+    verdict = judge({"a"}, {"a"}, handled(("a", 1)), 1, LIMITS)
+    assert "left in the queue: 1, over the bound of 0" in verdict.problems

@@ -52,12 +52,13 @@ def judge(
     attempted: AbstractSet[str],
     recorded: AbstractSet[str],
     handlings: Iterable[Handling],
+    left: int,
     limits: Limits,
 ) -> Verdict:
     """Compares what was published with what was handled.
 
     `attempted` messages were given to publish, for the `recorded` ones it has returned;
-    `handlings` come in the order in which they happened.
+    `handlings` come in the order in which they happened, `left` messages are still in the queue.
     """
     attempts: defaultdict[str, list[int]] = defaultdict(list)
     for handling in handlings:
@@ -68,6 +69,7 @@ def judge(
     problems = [
         *_named("lost", lost),
         *_named("invented", invented),
+        *_too_many("left in the queue", left, 0),
         *_too_many("duplicates", duplicates, limits.bound),
         *_too_many("attempts charged", charged, limits.bound),
         *_named("attempts do not grow", {m for m, each in attempts.items() if not _grow(each)}),

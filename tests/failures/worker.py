@@ -47,7 +47,7 @@ class Work:
 
 
 def serve(folder: Path) -> None:
-    """Runs the app until SIGTERM."""
+    """Runs the app until SIGTERM; a file `ready` says that it has started."""
     work = Work(folder)
     ended = Event()
     gevent.signal_handler(signal.SIGTERM, ended.set)
@@ -57,6 +57,7 @@ def serve(folder: Path) -> None:
         "die": work.die,
     }
     with Host(folder, modules={"work": functions}):
+        (folder / "ready").touch()
         ended.wait()
 
 
