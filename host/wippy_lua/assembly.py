@@ -63,6 +63,7 @@ class App:
             memory=config.vm_memory,
             recycle=config.vm_recycle,
         )
+        libraries.connect(self.functions)
         self.supervisor = Supervisor(clock, log.bind(logger="supervisor"))
         self._libraries = libraries
         self._clock = clock
@@ -199,7 +200,8 @@ class App:
         self.functions.warm(entry.id)
 
     def add_driver(self, entry: Entry) -> None:
-        driver = make_driver(entry, self._clock, self._log.bind(logger="driver", driver=entry.id))
+        log = self._log.bind(logger="driver", driver=entry.id)
+        driver = make_driver(self.registry.with_named(entry), self._clock, log)
         self.manager.add_driver(entry.id, driver)
         service = DriverService(driver, lambda: self._declare_queues(entry.id))
         # A driver with queues starts always: a program may publish though nothing consumes here.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from math import inf
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
 import gevent
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
     from wippy_lua.queue.message import Delivery
     from wippy_lua.queue.settle import Outcome
+
+#: What calls carry along unless somebody gives them values: nothing.
+NO_CONTEXT: Mapping[str, bytes] = MappingProxyType({})
 
 #: Settles a call's delivery on its handler's behalf; False when it was settled before.
 Settler: TypeAlias = Callable[["Call", "Outcome"], bool]
@@ -49,6 +53,12 @@ class Call:
     ends_at_wait = False
     #: True while the call is inside a host function, where it may be switched away.
     waiting = False
+    #: How many calls are above this one.
+    depth = 0
+    #: Values that whoever made the call gave it, packed; its own calls inherit them.
+    context = NO_CONTEXT
+    #: Calls that this one made and that run still; None until it makes one.
+    children: set[Call] | None = None
 
     def __init__(
         self,
@@ -68,6 +78,25 @@ class Call:
         self.settler = settler
         if loading:
             self.loading = True
+
+    def child(self, function: str, deadline: float, context: Mapping[str, bytes]) -> Call:
+        """Returns a call that this one makes: it ends no later, and inherits the context."""
+        child = Call(
+            function,
+            min(deadline, self.deadline),
+            consumer=self.consumer,
+            queue=self.queue,
+        )
+        child.depth = self.depth + 1
+        child.context = {**self.context, **context} if context else self.context
+        self.children = self.children or set()
+        self.children.add(child)
+        return child
+
+    def end_children(self) -> None:
+        """Interrupts the calls that this one made and that run still."""
+        for child in self.children or ():
+            child.interrupt()
 
     def interrupt(self, end: End = End.INTERRUPTED) -> None:
         """Ends the call: at once where it waits in the host, else at its hook's next look."""

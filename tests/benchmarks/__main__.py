@@ -19,8 +19,13 @@ from importlib import import_module  # noqa: E402
 from tests.benchmarks.cases import Case, Run  # noqa: E402
 from tests.benchmarks.workload import Workload  # noqa: E402
 
-#: Each a module here with a context manager `cases`.
-DRIVERS = ("memory", "sqlite", "redis", "amqp")
+DRIVERS = (
+    "memory",
+    "sqlite",
+    "redis",
+    "amqp",
+    "sqs",
+)  #: each a module here with a context manager `cases`
 COLUMNS = ("floor", "tight", "ours", "of_floor", "of_tight")
 
 

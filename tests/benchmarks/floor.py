@@ -91,7 +91,7 @@ def make_publisher(encoder: str, put: Callable[[str], None], items: int) -> Call
     lua = lua54.LuaRuntime(unpack_returned_tuples=True)
 
     def part(name: str, *arguments: object) -> Any:
-        return lua.compile((files(lua_package) / f"{name}.lua").read_bytes())(*arguments)
+        return lua.compile((files(lua_package) / "vm" / f"{name}.lua").read_bytes())(*arguments)
 
     source = "local part, put, items = ...\n" + encoder + BODY + PUBLISHER
     publish: Callable[[int], None] = lua.execute(source, part, put, items)

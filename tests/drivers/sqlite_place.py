@@ -12,7 +12,7 @@ import gevent
 from wippy_lua.log import NullLog
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.driver import Driver
-from wippy_lua.queue.drivers.sqlite import SqliteDriver
+from wippy_lua.queue.drivers.sqlite.driver import SqliteDriver
 from wippy_lua.testing import QueueProbe, VirtualClock
 from wippy_lua.testing.probe import Patience
 

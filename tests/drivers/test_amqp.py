@@ -11,8 +11,8 @@ from tests.drivers.rabbitmq import RabbitMQ
 from wippy_lua.clock import SystemClock
 from wippy_lua.log import NullLog
 from wippy_lua.queue.driver import Capabilities, Driver
-from wippy_lua.queue.drivers.amqp import AmqpDriver
-from wippy_lua.queue.drivers.amqp_settings import QueueType, Settings
+from wippy_lua.queue.drivers.amqp.driver import AmqpDriver
+from wippy_lua.queue.drivers.amqp.settings import QueueType, Settings
 from wippy_lua.registry.kinds import AmqpDriverSpec
 from wippy_lua.testing import DriverSuite
 from wippy_lua.testing.probe import Patience

@@ -26,8 +26,8 @@ from wippy_lua.clock import SystemClock
 from wippy_lua.errors import Kind, QueueNotFound, WippyError
 from wippy_lua.log import NullLog
 from wippy_lua.queue.config import QueueConfig
-from wippy_lua.queue.drivers.amqp import AmqpDriver
-from wippy_lua.queue.drivers.amqp_settings import Settings
+from wippy_lua.queue.drivers.amqp.driver import AmqpDriver
+from wippy_lua.queue.drivers.amqp.settings import Settings
 from wippy_lua.queue.message import Delivery, Header
 from wippy_lua.registry.kinds import AmqpDriverSpec, TlsSpec
 from wippy_lua.testing import Inbox, QueueProbe

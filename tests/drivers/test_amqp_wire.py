@@ -11,18 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wippy_lua.errors import Kind, WippyError
-from wippy_lua.queue.drivers import amqp_wire as wire
-from wippy_lua.queue.drivers.amqp_consumer import Settlements
-from wippy_lua.queue.drivers.amqp_message import (
+from wippy_lua.queue.drivers.amqp import wire
+from wippy_lua.queue.drivers.amqp.consumer import Settlements
+from wippy_lua.queue.drivers.amqp.message import (
     attempt_of,
     copy_properties,
     encode_header,
     to_message,
     to_properties,
 )
-from wippy_lua.queue.drivers.amqp_queues import LADDER, step_for
-from wippy_lua.queue.drivers.amqp_settings import Settings
-from wippy_lua.queue.drivers.amqp_wire import Properties, Raw
+from wippy_lua.queue.drivers.amqp.queues import LADDER, step_for
+from wippy_lua.queue.drivers.amqp.settings import Settings
+from wippy_lua.queue.drivers.amqp.wire import Properties, Raw
 from wippy_lua.queue.message import Header, Message
 from wippy_lua.registry.kinds import AmqpDriverSpec
 

@@ -10,7 +10,7 @@ import pytest
 from wippy_lua.errors import Kind, QueueFull, WippyError
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.driver import Driver
-from wippy_lua.queue.drivers.memory import MemoryDriver
+from wippy_lua.queue.drivers.memory.driver import MemoryDriver
 from wippy_lua.queue.message import Delivery
 from wippy_lua.testing import DriverSuite, QueueProbe, VirtualClock
 from wippy_lua.testing.clock import let_greenlets_run

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 from wippy_lua.errors import QueueFull
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.driver import Attachment, QueueInfo
-from wippy_lua.queue.drivers.memory import MemoryDriver
+from wippy_lua.queue.drivers.memory.driver import MemoryDriver
 from wippy_lua.queue.message import Delivery, Message
 from wippy_lua.testing import VirtualClock
 

@@ -14,7 +14,7 @@ from wippy_lua.errors import ConfigError, Kind, QueueFull, WippyError
 from wippy_lua.log import NullLog
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.driver import Driver
-from wippy_lua.queue.drivers.sqlite import SqliteDriver
+from wippy_lua.queue.drivers.sqlite.driver import SqliteDriver
 from wippy_lua.testing import DriverSuite, VirtualClock
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.drivers.sqlite_place import Place, advance, declare, let_disk_rest
 from wippy_lua.errors import Kind, WippyError
-from wippy_lua.queue.drivers.sqlite import SqliteDriver
+from wippy_lua.queue.drivers.sqlite.driver import SqliteDriver
 from wippy_lua.queue.message import BINARY, JSON, TEXT, Delivery
 from wippy_lua.testing.probe import make_message
 

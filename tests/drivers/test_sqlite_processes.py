@@ -18,7 +18,7 @@ from tests.drivers import sqlite_app
 from wippy_lua.clock import SystemClock
 from wippy_lua.log import NullLog
 from wippy_lua.queue.config import QueueConfig
-from wippy_lua.queue.drivers.sqlite import SqliteDriver
+from wippy_lua.queue.drivers.sqlite.driver import SqliteDriver
 from wippy_lua.testing import QueueProbe
 from wippy_lua.testing.probe import Patience
 

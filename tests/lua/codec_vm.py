@@ -11,7 +11,7 @@ from lupa.lua54 import LuaRuntime, lua_type
 
 from wippy_lua import lua as lua_package
 
-SOURCES = files(lua_package)
+SOURCES = files(lua_package) / "vm"
 
 
 class Codec:

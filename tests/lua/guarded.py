@@ -12,7 +12,7 @@ import lupa.lua54
 
 import wippy_lua.lua
 
-LUA = Path(wippy_lua.lua.__file__).parent
+LUA = Path(wippy_lua.lua.__file__).parent / "vm"
 
 #: Sizes that only show with large subjects, made small; applied to the sources of the matcher.
 SMALL_BLOCKS = {
@@ -94,9 +94,15 @@ function attack(source, seconds)
     env[name] = _G[name]
   end
   local script = assert(load(source, "=attack", "t", env))
-  debug.sethook(look, "", 1000)
-  local ok, problem = pcall(script)
+  -- The last look may come when the script has ended already: that is an interruption, too.
+  local ended, ok, problem = pcall(function()
+    debug.sethook(look, "", 1000)
+    local ok, problem = pcall(script)
+    debug.sethook()
+    return ok, problem
+  end)
   debug.sethook()
+  if not ended then ok, problem = false, ok end
   gap = math.max(gap, clock() - seen)
   on_tick = function() end
   return ok and "finished" or problem, gap

@@ -23,7 +23,7 @@ from wippy_lua.lua.program import Program
 from wippy_lua.lua.resolver import Resolver
 from wippy_lua.lua.runtime import VM, HostFunction, Natives
 from wippy_lua.queue.config import QueueConfig
-from wippy_lua.queue.drivers.memory import MemoryDriver
+from wippy_lua.queue.drivers.memory.driver import MemoryDriver
 from wippy_lua.queue.manager import QueueManager
 from wippy_lua.queue.message import Delivery, Header, Message
 from wippy_lua.queue.settle import Failure, Outcome

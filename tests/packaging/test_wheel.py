@@ -53,7 +53,11 @@ def hellos(bin_folder: Path, cwd: Path) -> list[str]:
 
 def test_the_wheel_holds_the_lua_files_and_the_marker_of_types(wheel: Path) -> None:
     names = set(ZipFile(wheel).namelist())
-    assert {"wippy_lua/py.typed", "wippy_lua/stdlib/queue.lua", "wippy_lua/lua/boot.lua"} <= names
+    assert {
+        "wippy_lua/py.typed",
+        "wippy_lua/stdlib/queue.lua",
+        "wippy_lua/lua/vm/boot.lua",
+    } <= names
     tops = {name.split("/")[0] for name in names}
     assert tops == {"wippy_lua", next(top for top in tops if top.endswith(".dist-info"))}
 

@@ -96,8 +96,8 @@ ENTRIES = [
     ),
     ("- {name: s, kind: quux}\n", "4:19: app:s: unknown kind 'quux'"),
     (
-        "- {name: s, kind: queue.driver.sqs, region: x}\n",
-        "4:19: app:s: kind 'queue.driver.sqs' is not available in this version",
+        "- {name: s, kind: store.sqlite, file: x}\n",
+        "4:19: app:s: kind 'store.sqlite' is not available in this version",
     ),
     (
         "- {name: s, kind: store.memory}\n- {name: s, kind: store.memory}\n",

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from wippy_lua.clock import Clock
 from wippy_lua.errors import ConfigError
+from wippy_lua.functions import Functions
 from wippy_lua.log import Log
 from wippy_lua.lua.modules.fs import Folder, FsModule
+from wippy_lua.lua.modules.funcs import FuncsModule
 from wippy_lua.lua.modules.logger import LoggerModule
 from wippy_lua.lua.modules.queue import App, QueueModule
 from wippy_lua.lua.modules.store import StoreModule
@@ -37,6 +39,7 @@ class Libraries:
     ) -> None:
         self._manager = manager
         self._clock = clock
+        self._log = log
         self._stores: dict[str, MemoryStore] = {}
         self._folders: dict[str, Folder] = {}
         self._logger = LoggerModule(log, log_level)
@@ -56,6 +59,12 @@ class Libraries:
         """Returns what every VM is given; `app` is what a program declares things to."""
         self._functions["queue"] = QueueModule(self._manager, app).functions()
         return Natives(self._resolver, self._resolver.invoke, self._logger.print)
+
+    def connect(self, functions: Functions) -> None:
+        """Lets Lua call functions; what it declares them with is made from these libraries."""
+        funcs = FuncsModule(functions, self._log)
+        self._functions["funcs"] = funcs.functions()
+        self._functions["ctx"] = funcs.context_functions()
 
     def add_entries(self, registry: Registry) -> None:
         """Makes the entries known that modules give access to.

@@ -24,7 +24,7 @@ from wippy_lua.log import Log
 from wippy_lua.lua.boundary import IDLE, Boundary, native, tick
 from wippy_lua.lua.boundary import HostFunction as HostFunction  # for who need not know the rest
 from wippy_lua.lua.program import Program
-from wippy_lua.lua.stdlib import library_source
+from wippy_lua.lua.stdlib import library_part, library_source
 from wippy_lua.queue.settle import SUCCESS, Cancelled, Failure, Outcome, Success
 
 #: VM instructions between two looks at the clock. The worst stall by single instructions on huge
@@ -57,16 +57,21 @@ def _deny(_object: object, _name: object, _value: object = None) -> None:
     raise AttributeError("not accessible from Lua")
 
 
+OWN_CHUNKS = "wippy/"  #: how the names of our own chunks begin in tracebacks
+
+
 @cache
 def _chunks() -> Mapping[bytes, bytes]:
     """Compiles our own chunks by name, once for the process: loading them is 5 times faster."""
     compiler = lua54.LuaRuntime(encoding=None)
     dump = compiler.eval(b"function(f) return string.dump(f) end")
-    folder = Path(__file__).parent
+    folder = Path(__file__).parent / "vm"
     chunks = {}
     for file in sorted(folder.rglob("*.lua")):
         name = file.relative_to(folder).with_suffix("").as_posix()
-        chunk = compiler.compile(file.read_bytes(), name=f"={name}.lua".encode(), mode=b"t")
+        chunk = compiler.compile(
+            file.read_bytes(), name=f"={OWN_CHUNKS}{name}.lua".encode(), mode=b"t"
+        )
         chunks[name.encode()] = dump(chunk)
     return chunks
 
@@ -163,6 +168,7 @@ class VM:
             # An idle VM keeps no message, and an exception's traceback no greenlet, which keeps it.
             self._boundary.call = IDLE
             call.greenlet = None
+            call.end_children()
             self._busy = False
         if call.foreign is not None:
             self.healthy = False
@@ -208,7 +214,7 @@ class VM:
         bounded = part(b"bounded", part, preempt[b"check"])
         sandbox = part(b"sandbox", bounded, preempt)
         codec = part(b"codec", part, preempt[b"spend"])
-        entries = part(b"boot", preempt, sandbox, codec, self._native_table(natives))
+        entries = part(b"boot", part, preempt, sandbox, codec, self._native_table(natives))
         self._load, self._main = entries[b"load"], entries[b"run"]
         self._handle, self._call = entries[b"handle"], entries[b"call"]
 
@@ -239,11 +245,15 @@ class VM:
                 return b"script", module.source, module.chunk_name.encode()
             return (b"host", *(key.encode() for key in module.functions))
 
+        def part(_call: Call, name: bytes) -> bytes | None:
+            return library_part(_text(name))
+
         table = self._lua.execute(b"return {}", mode=b"t")
         table[b"limit_memory"] = boundary.limit_memory
         table[b"resolve"] = native(boundary, resolve)
         table[b"invoke"] = native(boundary, natives.invoke)
         table[b"print"] = native(boundary, natives.print)
+        table[b"library_part"] = native(boundary, part)
         table[b"errors_source"] = library_source("errors")
         return table
 
@@ -293,7 +303,7 @@ def _details(packed: bytes) -> dict[str, object] | None:
 def _own_frames(stack: str) -> str:
     """Leaves out the frames of the host's own chunks."""
     lines = stack.strip().splitlines()
-    ours = ("boot.lua:", "preempt.lua:", "sandbox.lua:", "[C]: in function 'xpcall'")
+    ours = (OWN_CHUNKS, "[C]: in function 'xpcall'")
     return "\n".join(line for line in lines if not line.lstrip().startswith(ours))
 
 

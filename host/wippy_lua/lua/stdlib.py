@@ -22,6 +22,14 @@ def library_source(name: str) -> bytes | None:
 
 
 @cache
+def library_part(name: str) -> bytes | None:
+    """Returns the source of "library/part": a file of a standard module that has several."""
+    library, _, part = name.partition("/")
+    file = stdlib_root() / library / f"{part}.lua"
+    return file.read_bytes() if library.isidentifier() and part.isidentifier() else None
+
+
+@cache
 def library_names() -> frozenset[str]:
     """Returns the names of all standard modules."""
     return frozenset(f.name[:-4] for f in stdlib_root().iterdir() if f.name.endswith(".lua"))

@@ -80,7 +80,8 @@ class Entry:
     """One declared thing: `spec` is the struct that `kinds.py` has for its kind.
 
     `folder` is the one that relative paths in the entry start from; `modules` are what Lua may
-    require, each with the place that names it.
+    require, each with the place that names it. `named` are the entries that it refers to, by ID;
+    only `Registry.with_named` fills it.
     """
 
     id: str
@@ -92,6 +93,7 @@ class Entry:
     source: Source | None = None
     modules: tuple[tuple[str, Mark], ...] = ()
     references: tuple[Reference, ...] = ()
+    named: Mapping[str, Entry] = field(default_factory=dict)
 
     @property
     def namespace(self) -> str:

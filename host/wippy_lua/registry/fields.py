@@ -37,6 +37,7 @@ Modules: TypeAlias = tuple[Annotated[str, Form.MODULE], ...]
 Imports: TypeAlias = Mapping[str, Annotated[str, Ref(("library.lua", "function.lua"))]]
 
 AnyRef: TypeAlias = Annotated[str, Ref()]
+AwsRef: TypeAlias = Annotated[str, Ref(("config.aws",))]
 DriverRef: TypeAlias = Annotated[str, Ref(("queue.driver",))]
 QueueRef: TypeAlias = Annotated[str, Ref(("queue.queue",))]
 FunctionRef: TypeAlias = Annotated[str, Ref(("function.lua",))]

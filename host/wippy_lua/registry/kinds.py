@@ -14,6 +14,7 @@ from msgspec import Meta, Struct, field
 from wippy_lua.queue.config import Codec
 from wippy_lua.registry.fields import (
     AnyRef,
+    AwsRef,
     DriverOptions,
     DriverRef,
     Duration,
@@ -132,6 +133,26 @@ class RedisDriverSpec(Spec, frozen=True, kw_only=True):
     url: Name = "redis://127.0.0.1:6379/0"
     prefix: Name = "wippy"
     lease: Annotated[Duration, Meta(ge=0.5)] = 30.0
+    lifecycle: Lifecycle = Lifecycle()
+
+
+class AwsSpec(Spec, frozen=True, kw_only=True):
+    """`config.aws`; what is missing comes from the environment, as with every program for AWS."""
+
+    region: Name | None = None
+    access_key_id: Name | None = None
+    secret_access_key: Name | None = None
+    session_token: Name | None = None
+
+
+class SqsDriverSpec(Spec, frozen=True, kw_only=True):
+    """`queue.driver.sqs`; a `region` of its own beats that of its `config`."""
+
+    config: AwsRef | None = None
+    region: Name | None = None
+    endpoint: Name | None = None
+    visibility_timeout: Annotated[Duration, Meta(ge=1, le=43_200)] = 30.0
+    wait_time: Annotated[Duration, Meta(ge=0, le=20)] = 20.0
     lifecycle: Lifecycle = Lifecycle()
 
 
@@ -259,11 +280,13 @@ class Row:
 
 
 KINDS: Mapping[str, Row] = {
+    "config.aws": Row(AwsSpec, frozenset({"lifecycle"})),
     "queue.driver.amqp": Row(
         AmqpDriverSpec, frozenset({"auth_mechanism", "channel_max", "frame_size", "locale"})
     ),
     "queue.driver.memory": Row(MemoryDriverSpec),
     "queue.driver.redis": Row(RedisDriverSpec),
+    "queue.driver.sqs": Row(SqsDriverSpec),
     "queue.driver.sqlite": Row(SqliteDriverSpec),
     "queue.queue": Row(QueueSpec, frozenset({"lifecycle"})),
     "queue.consumer": Row(ConsumerSpec, frozenset({"host", "pool", "workers"})),
@@ -279,8 +302,6 @@ KINDS: Mapping[str, Row] = {
 #: Kinds that are designed and not built yet; naming one is no misspelling.
 LATER_KINDS = frozenset(
     {
-        "config.aws",
-        "queue.driver.sqs",
         "security.policy",
         "store.sqlite",
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from wippy_lua.errors import ConfigError
@@ -50,6 +51,11 @@ class Registry:
     def get(self, entry_id: str) -> Entry | None:
         """Returns the entry with this full ID."""
         return self._entries.get(entry_id)
+
+    def with_named(self, entry: Entry) -> Entry:
+        """Returns an entry that has those it refers to with it, for whoever knows no registry."""
+        named = {each: self._entries[each] for each in self.dependencies(entry.id)}
+        return replace(entry, named=named)
 
     def find(self, kind: str) -> list[Entry]:
         """Returns the entries of this kind or below it: `queue.driver` finds every driver."""

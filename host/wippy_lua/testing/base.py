@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ClassVar, TypeAlias
 from uuid import uuid4
 
 import gevent
@@ -12,6 +14,21 @@ from wippy_lua.errors import Kind, WippyError
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.driver import Capabilities, Driver
 from wippy_lua.testing.probe import Patience, QueueProbe
+
+Test: TypeAlias = Callable[[Any, Driver], None]
+
+
+def needs_bounds(test: Test) -> Test:
+    """Makes a test of bounded queues one of their refusal where the driver has none."""
+
+    @wraps(test)
+    def wrapper(suite: SuiteBase, driver: Driver) -> None:
+        if suite.capabilities.max_length:
+            test(suite, driver)
+        else:
+            assert suite.refuses_a_bound(driver)
+
+    return wrapper
 
 
 class SuiteBase:
@@ -23,6 +40,10 @@ class SuiteBase:
     #: Messages are still there when the driver was stopped and started.
     survives_restart: ClassVar[bool] = True
     can_peek: ClassVar[bool] = True
+    #: `purge` reaches delayed messages, too.
+    purges_delayed: ClassVar[bool] = True
+    #: What has expired is not counted any more, though nobody has tried to deliver it.
+    counts_without_expired: ClassVar[bool] = True
     #: Bytes of the largest body that is tried.
     largest_body: ClassVar[int] = 1024 * 1024
     #: Seconds after which an unsettled delivery comes back; 0 when there is no lease.
@@ -56,9 +77,13 @@ class SuiteBase:
         return QueueProbe(driver, config.id, self.patience)
 
     def bounded(self, driver: Driver, max_length: int) -> QueueProbe:
-        if not self.capabilities.max_length:
-            pytest.skip("the driver has no bounded queues")
         return self.declare(driver, max_length=max_length)
+
+    def refuses_a_bound(self, driver: Driver) -> bool:
+        """Tells whether the driver says that it has no bounded queues."""
+        with pytest.raises(WippyError) as caught:
+            self.declare(driver, max_length=1)
+        return caught.value.kind is Kind.INVALID
 
     def refuses(self, queue: QueueProbe, *, delay: float = 0.0, ttl: float | None = None) -> bool:
         """Tells whether the driver says that it cannot do this."""

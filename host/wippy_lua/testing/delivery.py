@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from wippy_lua.errors import QueueNotFound
 from wippy_lua.queue.driver import Driver
 from wippy_lua.queue.message import JSON, Header
-from wippy_lua.testing.base import SuiteBase
+from wippy_lua.testing.base import SuiteBase, needs_bounds
 from wippy_lua.testing.probe import QueueProbe, eventually, make_message
 
 BODIES = {
@@ -215,8 +215,9 @@ class DeliveryTests(SuiteBase):
         queue.publish(b"kept", ttl=100 * self.unit)
         queue.publish(b"for ever")
         self.advance(1.5 * self.unit)
-        assert queue.shows(ready=2)
+        assert queue.shows(ready=2 if self.counts_without_expired else 3)
         assert queue.attach().drain(2) == [b"kept", b"for ever"]
+        assert queue.shows(ready=0)
 
     def test_a_delayed_message_expires(self, queue: QueueProbe) -> None:
         if not (self.capabilities.ttl and self.capabilities.delay):
@@ -322,7 +323,9 @@ class DeliveryTests(SuiteBase):
         assert (moved.message.body, moved.attempt) == (b"m", 1)
         assert moved.message.headers == {"a": 1, "x_attempts": 2}
 
-    def test_move_needs_no_room(self, driver: Driver, queue: QueueProbe) -> None:
+    @needs_bounds
+    def test_move_needs_no_room(self, driver: Driver) -> None:
+        queue = self.declare(driver)
         target = self.bounded(driver, max_length=1)
         target.publish(b"there")
         queue.publish(b"moved")

@@ -15,7 +15,7 @@ import gevent  # noqa: E402
 from wippy_lua.clock import SystemClock  # noqa: E402
 from wippy_lua.log import NullLog  # noqa: E402
 from wippy_lua.queue.config import QueueConfig  # noqa: E402
-from wippy_lua.queue.drivers.redis import RedisDriver  # noqa: E402
+from wippy_lua.queue.drivers.redis.driver import RedisDriver  # noqa: E402
 from wippy_lua.queue.message import Delivery  # noqa: E402
 
 

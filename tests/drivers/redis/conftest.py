@@ -9,7 +9,7 @@ import redis
 
 from tests.drivers.redis.server import RedisServer
 from tests.drivers.redis.support import make_driver
-from wippy_lua.queue.drivers.redis import RedisDriver
+from wippy_lua.queue.drivers.redis.driver import RedisDriver
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from tests.drivers.redis.server import RedisServer
 from wippy_lua.clock import SystemClock
 from wippy_lua.log import Log, NullLog
 from wippy_lua.queue.config import QueueConfig
-from wippy_lua.queue.drivers.redis import RedisDriver
+from wippy_lua.queue.drivers.redis.driver import RedisDriver
 from wippy_lua.testing import QueueProbe
 from wippy_lua.testing.probe import Patience
 

@@ -21,7 +21,7 @@ from wippy_lua.clock import SystemClock
 from wippy_lua.errors import Kind, WippyError
 from wippy_lua.log import NullLog
 from wippy_lua.queue.config import QueueConfig
-from wippy_lua.queue.drivers.redis import RedisDriver
+from wippy_lua.queue.drivers.redis.driver import RedisDriver
 from wippy_lua.queue.message import Delivery
 from wippy_lua.testing import QueueProbe
 from wippy_lua.testing.probe import Patience
@@ -368,7 +368,7 @@ def test_an_unpatched_process_is_told_what_to_call() -> None:
         from wippy_lua.clock import SystemClock
         from wippy_lua.errors import WippyError
         from wippy_lua.log import NullLog
-        from wippy_lua.queue.drivers.redis import RedisDriver
+        from wippy_lua.queue.drivers.redis.driver import RedisDriver
         try:
             RedisDriver("redis://127.0.0.1:1/0", SystemClock(), NullLog()).start()
         except WippyError as error:
@@ -384,7 +384,7 @@ def test_a_missing_client_library_is_one_line_that_says_what_to_install() -> Non
         sys.modules["redis"] = None
         from wippy_lua.errors import WippyError
         try:
-            import wippy_lua.queue.drivers.redis
+            import wippy_lua.queue.drivers.redis.driver
         except WippyError as error:
             print(error)
     """)

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from tests.drivers.redis.support import LEASE, NAMES, PATIENCE, base_of, declare, settle_down
-from wippy_lua.queue.drivers.redis import RedisDriver
+from wippy_lua.queue.drivers.redis.driver import RedisDriver
 from wippy_lua.queue.message import JSON, TEXT, Delivery, Header
 from wippy_lua.testing.probe import eventually
 

@@ -23,7 +23,7 @@ from wippy_lua.clock import SystemClock
 from wippy_lua.errors import Kind, QueueNotFound, WippyError
 from wippy_lua.log import Log, NullLog
 from wippy_lua.queue.config import QueueConfig
-from wippy_lua.queue.drivers.redis import RedisDriver, from_entry
+from wippy_lua.queue.drivers.redis.driver import RedisDriver, from_entry
 from wippy_lua.registry.entry import Entry
 from wippy_lua.registry.kinds import RedisDriverSpec
 from wippy_lua.registry.problem import Mark

@@ -14,10 +14,11 @@ from wippy_lua.registry.entry import Entry
 Factory = Callable[[Entry, Clock, Log], Driver]
 
 _MODULES: Mapping[str, str] = {
-    "queue.driver.amqp": "wippy_lua.queue.drivers.amqp",
-    "queue.driver.memory": "wippy_lua.queue.drivers.memory",
-    "queue.driver.redis": "wippy_lua.queue.drivers.redis",
-    "queue.driver.sqlite": "wippy_lua.queue.drivers.sqlite",
+    "queue.driver.amqp": "wippy_lua.queue.drivers.amqp.driver",
+    "queue.driver.memory": "wippy_lua.queue.drivers.memory.driver",
+    "queue.driver.redis": "wippy_lua.queue.drivers.redis.driver",
+    "queue.driver.sqs": "wippy_lua.queue.drivers.sqs.entry",
+    "queue.driver.sqlite": "wippy_lua.queue.drivers.sqlite.driver",
 }
 
 

@@ -1,0 +1,163 @@
+"""Queues in memory: they outlive a restart of the driver, not of the process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from math import inf
+from typing import Final
+
+from wippy_lua.clock import Clock
+from wippy_lua.errors import Kind, PublishError, QueueFull, QueueNotFound, WippyError
+from wippy_lua.log import Log
+from wippy_lua.queue.config import QueueConfig
+from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Sink
+from wippy_lua.queue.drivers.memory.queue import MemoryQueue, Publisher, find_queue
+from wippy_lua.queue.message import Delivery, Message
+from wippy_lua.registry.entry import Entry
+
+DEFAULT_MAX_LENGTH: Final = 1000
+LARGEST_MAX_LENGTH: Final = 10_000_000
+OPTIONS: Final = ("max_length",)
+
+
+def from_entry(_entry: Entry, clock: Clock, _log: Log) -> MemoryDriver:
+    """Returns the driver of a `queue.driver.memory` entry, which has no fields of its own."""
+    return MemoryDriver(clock)
+
+
+class MemoryDriver:
+    """Keeps the queues of one process; nothing of it reaches a disk."""
+
+    capabilities = Capabilities()
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._running = False
+        self._queues: dict[str, MemoryQueue] = {}
+        self._by_name: dict[str, MemoryQueue] = {}
+
+    def start(self) -> None:
+        """Goes on with the messages that are there."""
+        self._running = True
+        for queue in self._by_name.values():
+            queue.pump()
+
+    def stop(self) -> None:
+        """Detaches all consumers and takes back what they have not settled."""
+        self._running = False
+        for queue in self._by_name.values():
+            queue.halt(_stopped())
+
+    def declare_queue(self, queue: QueueConfig) -> None:
+        max_length = _max_length(queue)
+        existing = self._queues.get(queue.id) or self._by_name.get(queue.queue_name)
+        if existing is None:
+            if not queue.declare:
+                raise QueueNotFound(queue.id)
+            existing = MemoryQueue(queue.queue_name, max_length, self._clock, self._queues)
+            self._by_name[queue.queue_name] = existing
+        elif (existing.name, existing.max_length) != (queue.queue_name, max_length):
+            raise _conflict(queue, existing, max_length)
+        self._queues[queue.id] = existing
+
+    def publish(
+        self,
+        queue: str,
+        messages: Sequence[Message],
+        *,
+        delay: float = 0.0,
+        ttl: float | None = None,
+        timeout: float = 10.0,
+    ) -> None:
+        target = self._serving(queue)
+        due, expires = 0.0, inf
+        if delay > 0 or ttl is not None:
+            now = self._clock.monotonic()
+            due = now + delay if delay > 0 else 0.0
+            expires = inf if ttl is None else now + ttl
+        if target.has_room(len(messages)):
+            for message in messages:
+                target.add(message, due, expires)
+            return
+        publisher = Publisher(messages, due, expires)
+        target.wait_for_room(publisher, timeout)
+        _check_stored(publisher, QueueFull(queue, target.max_length, timeout))
+
+    def attach(self, queue: str, credit: int, deliveries: Sink) -> Attachment:
+        return self._serving(queue).attach(credit, deliveries)
+
+    def info(self, queue: str) -> QueueInfo:
+        return find_queue(self._queues, queue).info()
+
+    def peek(self, queue: str, limit: int) -> list[Message]:
+        return find_queue(self._queues, queue).peek(limit)
+
+    def take(self, queue: str, limit: int) -> list[Delivery]:
+        return self._serving(queue).take(limit)
+
+    def purge(self, queue: str) -> int:
+        return find_queue(self._queues, queue).purge()
+
+    def _serving(self, queue: str) -> MemoryQueue:
+        if not self._running:
+            raise _stopped()
+        return find_queue(self._queues, queue)
+
+
+def _check_stored(publisher: Publisher, full: QueueFull) -> None:
+    """Raises when some or all messages of a publisher found no room in time."""
+    if publisher.is_done:
+        return
+    cause = publisher.failure or full
+    if not publisher.stored:
+        raise cause
+    raise PublishError(dict.fromkeys(range(publisher.stored, len(publisher.messages)), cause))
+
+
+def _stopped() -> WippyError:
+    return WippyError("the memory driver is not started", kind=Kind.UNAVAILABLE, retryable=True)
+
+
+def _max_length(queue: QueueConfig) -> int:
+    """Returns the only option of a queue, checked."""
+    for name in queue.options:
+        if name not in OPTIONS:
+            raise _unknown_option(queue.id, name)
+    value = queue.options.get("max_length", DEFAULT_MAX_LENGTH)
+    if type(value) is not int or not 1 <= value <= LARGEST_MAX_LENGTH:
+        raise _invalid(
+            queue.id,
+            "max_length",
+            f"queue {queue.id!r}: option 'max_length' must be an integer from 1 to "
+            f"{LARGEST_MAX_LENGTH}, not {value!r}",
+        )
+    return value
+
+
+def _unknown_option(queue: str, name: str) -> WippyError:
+    meant = get_close_matches(name, OPTIONS, n=1, cutoff=0.5)
+    hint = f"did you mean {meant[0]!r}?" if meant else f"it knows: {', '.join(OPTIONS)}"
+    return _invalid(
+        queue, name, f"queue {queue!r}: the memory driver has no option {name!r}; {hint}"
+    )
+
+
+def _invalid(queue: str, option: str, message: str) -> WippyError:
+    details = {"queue": queue, "option": option}
+    return WippyError(message, kind=Kind.INVALID, retryable=False, details=details)
+
+
+def _conflict(queue: QueueConfig, existing: MemoryQueue, max_length: int) -> WippyError:
+    there = {"queue_name": existing.name, "max_length": existing.max_length}
+    asked = {"queue_name": queue.queue_name, "max_length": max_length}
+    return WippyError(
+        f"queue {queue.id!r} exists with {_show(there)}, and is declared with {_show(asked)}",
+        kind=Kind.CONFLICT,
+        retryable=False,
+        details={"queue": queue.id, "existing": there, "declared": asked},
+    )
+
+
+def _show(properties: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value!r}" for name, value in properties.items())

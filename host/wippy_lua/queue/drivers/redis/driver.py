@@ -1,0 +1,338 @@
+"""Queues on a Redis or Valkey server: streams, with one consumer group each.
+
+What waits, what is due and what a lost process held is moved by the server's own clock in one
+script, `script.lua`; this side decides when to ask. Needs a process that gevent has patched.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from secrets import token_hex
+from typing import Final, cast
+
+import gevent
+from gevent.monkey import is_module_patched
+
+from wippy_lua.clock import Clock
+from wippy_lua.errors import Kind, QueueNotFound, WippyError
+from wippy_lua.log import Log
+from wippy_lua.queue.config import QueueConfig
+from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Sink
+from wippy_lua.queue.message import Delivery, Message, priority_of
+from wippy_lua.registry.entry import Entry
+from wippy_lua.registry.kinds import RedisDriverSpec
+from wippy_lua.registry.suggest import did_you_mean
+
+try:
+    from wippy_lua.queue.drivers.redis.delivery import Holder
+    from wippy_lua.queue.drivers.redis.entry import (
+        FORMAT,
+        Item,
+        decode_entry,
+        encode_meta,
+        published_at,
+    )
+    from wippy_lua.queue.drivers.redis.keeper import Keeper
+    from wippy_lua.queue.drivers.redis.outbox import Outbox, Publication
+    from wippy_lua.queue.drivers.redis.reader import ReadingHolder, RedisAttachment
+    from wippy_lua.queue.drivers.redis.wire import Server, Undeclared, Wire, stopped
+except ModuleNotFoundError as missing:
+    if missing.name not in ("redis", "hiredis"):
+        raise
+    raise WippyError(
+        'queue.driver.redis needs redis-py: pip install "wippy-lua[redis]"',
+        kind=Kind.INVALID,
+        retryable=False,
+    ) from missing
+
+OPTIONS: Final = ("max_length",)
+LARGEST_MAX_LENGTH: Final = 10_000_000
+OLDEST_VERSION: Final = (6, 2)
+#: Seconds that a stop waits for settlements to leave, and for readers to end.
+FLUSH_TIMEOUT: Final = 3.0
+READER_TIMEOUT: Final = 1.0
+#: Messages of one answer to an operator.
+TAKE_LIMIT: Final = 1000
+
+
+def from_entry(entry: Entry, clock: Clock, log: Log) -> RedisDriver:
+    """Returns the driver of a `queue.driver.redis` entry; raises WippyError for a bad URL."""
+    spec = entry.spec_as(RedisDriverSpec)
+    try:
+        return RedisDriver(spec.url, clock, log, prefix=spec.prefix, lease=spec.lease)
+    except ValueError as error:
+        raise WippyError(f"{entry.id}: {error}", kind=Kind.INVALID, retryable=False) from error
+
+
+@dataclass(frozen=True, slots=True)
+class RedisQueue:
+    """One queue by its name, and the way to it."""
+
+    name: str
+    outbox: Outbox
+
+
+class RedisDriver:
+    """A server with its queues: one connection for all calls, one more for each attachment."""
+
+    capabilities = Capabilities()
+
+    def __init__(
+        self, url: str, clock: Clock, log: Log, *, prefix: str = "wippy", lease: float = 30.0
+    ) -> None:
+        self._clock = clock
+        self._log = log
+        self._prefix = prefix
+        identity = f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}".replace(" ", "-")
+        self._server = Server(url, f"wippy-lua:{identity}")
+        self._wire = Wire(self._server, log)
+        self._keeper = Keeper(lease, self._wire, clock, log)
+        self._names = (f"{identity}:{n}" for n in count(1))
+        self._running = False
+        self._queues: dict[str, RedisQueue] = {}
+        self._by_name: dict[str, RedisQueue] = {}
+        self._attachments: list[RedisAttachment] = []
+
+    def start(self) -> None:
+        if self._running:
+            return
+        _check_patched()
+        self._wire.start()
+        try:
+            self._check_server()
+        except BaseException:
+            self._wire.stop(0.0)
+            raise
+        self._keeper.start()
+        self._running = True
+
+    def stop(self) -> None:
+        if not self._running:
+            return
+        self._running = False
+        for queue in self._by_name.values():
+            queue.outbox.fail(stopped())
+        attachments, self._attachments = self._attachments, []
+        for attachment in attachments:
+            attachment.detach()
+        try:
+            endings = [attachment.ending for attachment in attachments]
+            gevent.joinall([ending for ending in endings if ending], timeout=READER_TIMEOUT)
+        finally:  # However impatient the caller is: nothing of this may go on.
+            for attachment in attachments:
+                attachment.cut_off()
+            self._keeper.stop()
+            self._wire.stop(FLUSH_TIMEOUT)
+
+    def declare_queue(self, queue: QueueConfig) -> None:
+        max_length = _max_length(queue)
+        existing = self._queues.get(queue.id)
+        if existing is not None and existing.name != queue.queue_name:
+            raise _conflict(queue, {"queue_name": existing.name}, {"queue_name": queue.queue_name})
+        there = existing or self._by_name.get(queue.queue_name) or self._new_queue(queue)
+        self._check_running()
+        reply = self._wire.ask(there.outbox.script("declare", max_length, int(queue.declare)))
+        if reply is None:
+            raise QueueNotFound(queue.id)
+        form, stored = cast(list[bytes], reply)
+        if int(form) > FORMAT:
+            raise _conflict(queue, {"format": int(form)}, {"format": FORMAT})
+        if queue.declare and int(stored) != max_length:
+            shown = {"max_length": int(stored) or "none"}
+            raise _conflict(queue, shown, {"max_length": max_length or "none"})
+        there = self._by_name.setdefault(queue.queue_name, there)
+        self._queues[queue.id] = there
+        there.outbox.declared(int(stored), creates=queue.declare)
+        self._keeper.watch(there.outbox)
+
+    def publish(
+        self,
+        queue: str,
+        messages: Sequence[Message],
+        *,
+        delay: float = 0.0,
+        ttl: float | None = None,
+        timeout: float = 10.0,
+    ) -> None:
+        target = self._serving(queue)
+        now = self._clock.monotonic()
+        expires = None if ttl is None else now + ttl
+        target.outbox.publish(Publication(messages, now + delay, expires), timeout)
+
+    def attach(self, queue: str, credit: int, deliveries: Sink) -> Attachment:
+        source = self._serving(queue)
+        holder = ReadingHolder(next(self._names), source.outbox, self._move, credit)
+        self._keeper.add(holder, attached=True)
+        attachment = RedisAttachment(
+            holder,
+            deliveries,
+            self._server,
+            self._wire,
+            self._keeper.detach,
+            self._clock,
+            self._log,
+        )
+        self._attachments = [a for a in self._attachments if not a.has_ended]
+        self._attachments.append(attachment)
+        return attachment
+
+    def info(self, queue: str) -> QueueInfo:
+        reply = self._ask(self._serving(queue), "info")
+        ready, in_flight, delayed, consumers, old = cast(
+            tuple[int, int, int, int, list[tuple[bytes, bytes]]], reply
+        )
+        dates = [published_at(entry, meta) for entry, meta in old]
+        return QueueInfo(
+            ready=ready,
+            message_count=ready + in_flight + delayed,
+            in_flight=in_flight,
+            delayed=delayed,
+            consumer_count=consumers,
+            oldest_age=max(self._clock.time() - min(dates), 0.0) if dates else None,
+        )
+
+    def peek(self, queue: str, limit: int) -> list[Message]:
+        found = cast(
+            list[tuple[bytes, list[bytes]]], self._ask(self._serving(queue), "peek", limit)
+        )
+        return [decode_entry(entry, fields)[0] for entry, fields in found]
+
+    def take(self, queue: str, limit: int) -> list[Delivery]:
+        source = self._serving(queue)
+        holder = Holder(next(self._names), source.outbox, self._move, limit)
+        taken: list[Delivery] = []
+        try:
+            while len(taken) < limit:
+                wanted = min(limit - len(taken), TAKE_LIMIT)
+                reply = self._ask(source, "fetch", holder.name, wanted, "")
+                items = cast(tuple[int, list[Item]], reply)[1]
+                now = self._clock.monotonic()
+                taken += [holder.take_over(item, now) for item in items]
+                if not items:
+                    break
+        except WippyError:
+            for delivery in taken:
+                delivery.release(0.0, charged=False)  # Nobody will get to know of them.
+            raise
+        self._keeper.add(holder, attached=False)
+        source.outbox.kick()
+        return taken
+
+    def purge(self, queue: str) -> int:
+        target = self._serving(queue)
+        removed = cast(int, self._ask(target, "purge"))
+        target.outbox.kick()
+        return removed
+
+    def _serving(self, queue: str) -> RedisQueue:
+        self._check_running()
+        found = self._queues.get(queue)
+        if found is None:
+            raise QueueNotFound(queue)
+        return found
+
+    def _check_running(self) -> None:
+        if not self._running:
+            raise stopped()
+
+    def _new_queue(self, queue: QueueConfig) -> RedisQueue:
+        # The braces are a hash tag: all keys of a queue live in one slot of a cluster.
+        base = f"{self._prefix}:{{{queue.queue_name}}}"
+        log = self._log.bind(queue=queue.id)
+        outbox = Outbox(queue.id, base, self._server, self._wire, self._clock, log)
+        return RedisQueue(queue.queue_name, outbox)
+
+    def _ask(self, queue: RedisQueue, verb: str, *arguments: str | int) -> object:
+        """Runs a verb on a queue, again after restoring one that the server has lost."""
+        command = queue.outbox.script(verb, *arguments)
+        return self._ask_declared(queue, command)
+
+    def _ask_declared(self, queue: RedisQueue, command: Sequence[str | bytes | int]) -> object:
+        try:
+            return self._wire.ask(command)
+        except Undeclared:
+            queue.outbox.restore()  # on its way before the command comes again
+            return self._wire.ask(command)
+
+    def _move(
+        self, outbox: Outbox, priority: bytes, entry: bytes, queue: str, message: Message
+    ) -> None:
+        target = self._serving(queue)
+        keys = outbox.base, target.outbox.base
+        meta = encode_meta(message)
+        command = self._server.script(
+            "move", keys, priority, entry, priority_of(message), message.body, meta
+        )
+        self._ask_declared(target, command)
+
+    def _check_server(self) -> None:
+        """Refuses a server that is too old, and warns of one that may drop messages."""
+        facts = _facts(self._wire.ask(("INFO", "server")))
+        facts |= _facts(self._wire.ask(("INFO", "memory")))
+        version = facts.get("redis_version", "0")
+        if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_VERSION:
+            raise WippyError(
+                f"Redis {version} is too old: 6.2 is the first that works",
+                kind=Kind.INVALID,
+                retryable=False,
+            )
+        policy = facts.get("maxmemory_policy", "noeviction")
+        if policy != "noeviction":
+            self._log.warning(
+                "the server may evict messages when its memory is full", maxmemory_policy=policy
+            )
+
+
+def _facts(reply: object) -> dict[str, str]:
+    lines = cast(bytes, reply).decode(errors="replace").splitlines()
+    return {name: value for name, _, value in (line.partition(":") for line in lines)}
+
+
+def _check_patched() -> None:
+    if not is_module_patched("socket"):
+        raise WippyError(
+            "queue.driver.redis needs a patched process: call gevent.monkey.patch_all() before"
+            " anything else is imported (the wippy-lua command does)",
+            kind=Kind.INVALID,
+            retryable=False,
+        )
+
+
+def _max_length(queue: QueueConfig) -> int:
+    """Returns the only option of a queue, checked; 0 is no bound."""
+    for name in queue.options:
+        if name not in OPTIONS:
+            hint = did_you_mean(name, OPTIONS) or f"; it knows: {', '.join(OPTIONS)}"
+            raise _invalid(queue, name, f"the redis driver has no option {name!r}{hint}")
+    value = queue.options.get("max_length")
+    if value is None:
+        return 0
+    if type(value) is not int or not 1 <= value <= LARGEST_MAX_LENGTH:
+        wanted = f"an integer from 1 to {LARGEST_MAX_LENGTH}, not {value!r}"
+        raise _invalid(queue, "max_length", f"option 'max_length' must be {wanted}")
+    return value
+
+
+def _invalid(queue: QueueConfig, option: str, message: str) -> WippyError:
+    details = {"queue": queue.id, "option": option}
+    text = f"queue {queue.id!r}: {message}"
+    return WippyError(text, kind=Kind.INVALID, retryable=False, details=details)
+
+
+def _conflict(
+    queue: QueueConfig, there: Mapping[str, object], asked: Mapping[str, object]
+) -> WippyError:
+    return WippyError(
+        f"queue {queue.id!r} exists with {_show(there)}, and is declared with {_show(asked)}",
+        kind=Kind.CONFLICT,
+        retryable=False,
+        details={"queue": queue.id, "existing": there, "declared": asked},
+    )
+
+
+def _show(properties: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {value!r}" for name, value in properties.items())

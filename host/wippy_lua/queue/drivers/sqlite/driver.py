@@ -1,0 +1,192 @@
+"""Queues in an SQLite file: safe on one machine's disk, shared by any of its processes.
+
+`publish` returns when the transaction is committed. With `synchronous: full` that outlives a loss
+of power, with `normal` the end of the process only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from math import inf
+from pathlib import Path
+from typing import Final
+
+from wippy_lua.clock import Clock
+from wippy_lua.errors import Kind, WippyError
+from wippy_lua.log import Log
+from wippy_lua.queue.config import QueueConfig
+from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Sink
+from wippy_lua.queue.drivers.sqlite.queue import Publisher, Queues, SqliteQueue
+from wippy_lua.queue.drivers.sqlite.rows import row_of
+from wippy_lua.queue.drivers.sqlite.schema import Synchronous
+from wippy_lua.queue.drivers.sqlite.session import Session, stopped_error
+from wippy_lua.queue.drivers.sqlite.store import Store
+from wippy_lua.queue.message import Delivery, Message
+from wippy_lua.registry.entry import Entry
+from wippy_lua.registry.kinds import SqliteDriverSpec
+
+LARGEST_MAX_LENGTH: Final = 1_000_000_000
+OPTIONS: Final = ("max_length",)
+DEFAULT_LEASE: Final = 30.0
+
+
+def from_entry(entry: Entry, clock: Clock, log: Log) -> SqliteDriver:
+    """Returns the driver of a `queue.driver.sqlite` entry; its file is relative to its YAML."""
+    spec = entry.spec_as(SqliteDriverSpec)
+    return SqliteDriver(
+        entry.folder / spec.file,
+        clock,
+        log,
+        synchronous=spec.synchronous,
+        lease=spec.lease,
+    )
+
+
+class SqliteDriver:
+    """The queues of one file; a lost process's messages come back after `lease` seconds."""
+
+    capabilities = Capabilities()
+
+    def __init__(
+        self,
+        file: Path,
+        clock: Clock,
+        log: Log,
+        *,
+        synchronous: Synchronous = "full",
+        lease: float = DEFAULT_LEASE,
+    ) -> None:
+        self._file = file
+        self._clock = clock
+        self._log = log.bind(file=str(file))
+        self._synchronous: Synchronous = synchronous
+        self._lease = lease
+        self._queues = Queues()
+        self._declared: dict[str, QueueConfig] = {}
+        self._session: Session | None = None
+
+    def start(self) -> None:
+        """Opens the file, creating it when it is not there; raises WippyError."""
+        if self._session is not None:
+            return
+        store = Store(self._file, self._synchronous, self._lease)
+        # New ones: the file may be another one than at the last start.
+        self._queues = Queues()
+        session = Session(store, self._queues, self._lease, self._clock, self._log)
+        session.open()
+        self._session = session
+        for config in tuple(self._declared.values()):
+            self.declare_queue(config)
+
+    def stop(self) -> None:
+        """Writes what is still to be written, gives back what is unsettled and closes the file."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def declare_queue(self, queue: QueueConfig) -> None:
+        wanted = _max_length(queue)
+        known = self._queues.get(queue.id)
+        if known is not None and known.name != queue.queue_name:
+            raise _conflict(queue, known.name, known.max_length, wanted)
+        number, found = self._serving.call(lambda tx: tx.declare(queue, wanted))
+        if found != wanted:
+            raise _conflict(queue, queue.queue_name, found, wanted)
+        existing = self._queues.numbered(number)
+        self._queues.add(
+            queue.id, existing or SqliteQueue(queue.id, queue.queue_name, number, found)
+        )
+        self._declared[queue.id] = queue
+
+    def publish(
+        self,
+        queue: str,
+        messages: Sequence[Message],
+        *,
+        delay: float = 0.0,
+        ttl: float | None = None,
+        timeout: float = 10.0,
+    ) -> None:
+        session, target = self._serving, self._queues.find(queue)
+        if not messages:
+            return
+        due, expires = 0.0, inf
+        if delay > 0 or ttl is not None:
+            now = self._clock.time()
+            due = now + delay if delay > 0 else 0.0
+            expires = inf if ttl is None else now + ttl
+        rows = [row_of(message) for message in messages]
+        session.publish(target, Publisher(rows, due, expires, timeout, self._clock.monotonic()))
+
+    def attach(self, queue: str, credit: int, deliveries: Sink) -> Attachment:
+        return self._serving.attach(self._queues.find(queue), credit, deliveries)
+
+    def info(self, queue: str) -> QueueInfo:
+        """Returns the counts of all processes, but the consumers of this one."""
+        session, found = self._serving, self._queues.find(queue)
+        return session.call(lambda tx: tx.info(found.number, len(found.attachments)))
+
+    def peek(self, queue: str, limit: int) -> list[Message]:
+        session, found = self._serving, self._queues.find(queue)
+        return session.call(lambda tx: tx.peek(found.number, limit))
+
+    def take(self, queue: str, limit: int) -> list[Delivery]:
+        return list(self._serving.take(self._queues.find(queue), limit))
+
+    def purge(self, queue: str) -> int:
+        session, found = self._serving, self._queues.find(queue)
+        return session.call(lambda tx: tx.purge(found.number))
+
+    @property
+    def _serving(self) -> Session:
+        if self._session is None:
+            raise stopped_error()
+        return self._session
+
+
+def _max_length(queue: QueueConfig) -> int | None:
+    """Returns the only option of a queue, checked; None is no bound."""
+    for name in queue.options:
+        if name not in OPTIONS:
+            raise _unknown_option(queue.id, name)
+    value = queue.options.get("max_length")
+    if value is None:
+        return None
+    if type(value) is not int or not 1 <= value <= LARGEST_MAX_LENGTH:
+        raise _invalid(
+            queue.id,
+            "max_length",
+            f"queue {queue.id!r}: option 'max_length' must be an integer from 1 to"
+            f" {LARGEST_MAX_LENGTH}, not {value!r}",
+        )
+    return value
+
+
+def _unknown_option(queue: str, name: str) -> WippyError:
+    meant = get_close_matches(name, OPTIONS, n=1, cutoff=0.5)
+    hint = f"did you mean {meant[0]!r}?" if meant else f"it knows: {', '.join(OPTIONS)}"
+    return _invalid(
+        queue, name, f"queue {queue!r}: the sqlite driver has no option {name!r}; {hint}"
+    )
+
+
+def _invalid(queue: str, option: str, message: str) -> WippyError:
+    details = {"queue": queue, "option": option}
+    return WippyError(message, kind=Kind.INVALID, retryable=False, details=details)
+
+
+def _conflict(queue: QueueConfig, name: str, found: int | None, wanted: int | None) -> WippyError:
+    there = {"queue_name": name, "max_length": found}
+    asked = {"queue_name": queue.queue_name, "max_length": wanted}
+    return WippyError(
+        f"queue {queue.id!r} exists with {_show(there)}, and is declared with {_show(asked)}",
+        kind=Kind.CONFLICT,
+        retryable=False,
+        details={"queue": queue.id, "existing": there, "declared": asked},
+    )
+
+
+def _show(properties: Mapping[str, object]) -> str:
+    shown = {name: "none" if value is None else repr(value) for name, value in properties.items()}
+    return ", ".join(f"{name} {value}" for name, value in shown.items())

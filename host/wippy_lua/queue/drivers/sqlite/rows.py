@@ -1,0 +1,113 @@
+"""Messages as rows of the SQLite driver, and back."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple, TypeAlias
+
+import msgspec
+
+from wippy_lua.errors import Kind, WippyError
+from wippy_lua.queue.message import Header, Message, priority_of
+
+#: Message ID, content type, headers and body.
+Content: TypeAlias = tuple[str, str, bytes | None, bytes]
+
+_INSERT_MESSAGE: Final = (
+    "INSERT INTO messages (id, priority, position, published_at,"
+    " queue, state, due, expires, attempt, claim, lease)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+_NO_HEADERS: Mapping[str, Header] = {}
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
+
+
+class Row(NamedTuple):
+    """A message ready to be inserted."""
+
+    priority: int
+    content: Content
+    message: Message
+
+
+class Placing(NamedTuple):
+    """Where rows begin: in which queue and state, from and until when, claimed by whom.
+
+    In the order of the columns of `_INSERT_MESSAGE`.
+    """
+
+    queue: int
+    state: int
+    due: float | None = None
+    expires: float | None = None
+    attempt: int = 0
+    claim: int | None = None
+    lease: int | None = None
+
+
+class Found(NamedTuple):
+    """A message that was claimed."""
+
+    id: int
+    claim: int
+    attempt: int
+    message: Message
+
+
+def row_of(message: Message) -> Row:
+    """Returns a message's row; raises WippyError of kind INVALID for text that is not Unicode."""
+    headers = message.headers
+    try:
+        packed = _encode(headers) if headers else None
+        if not (message.id.isascii() and message.content_type.isascii()):
+            (message.id + message.content_type).encode()
+    except (UnicodeEncodeError, OverflowError, TypeError) as error:
+        raise WippyError(
+            f"message {message.id!a} cannot be stored: {error}", kind=Kind.INVALID, retryable=False
+        ) from error
+    return Row(
+        priority_of(message) if headers else 0,
+        (message.id, message.content_type, packed, message.body),
+        message,
+    )
+
+
+def insert_rows(
+    db: sqlite3.Connection, numbered: Iterable[tuple[int, Row]], placing: Placing
+) -> None:
+    """Inserts messages and their contents under their numbers."""
+    rows = list(numbered)
+    db.executemany(
+        _INSERT_MESSAGE,
+        [(n, row.priority, n, row.message.published_at, *placing) for n, row in rows],
+    )
+    db.executemany(
+        "INSERT INTO contents VALUES (?, ?, ?, ?, ?)", [(n, *row.content) for n, row in rows]
+    )
+
+
+def message_of(
+    published_at: float,
+    message_id: str,
+    content_type: str,
+    headers: bytes | str | None,
+    body: bytes,
+) -> Message:
+    """Returns the message of a row."""
+    return Message(message_id, body, content_type, _headers_of(headers), published_at)
+
+
+def _headers_of(stored: bytes | str | None) -> Mapping[str, Header]:
+    if stored is None:
+        return _NO_HEADERS
+    if isinstance(stored, bytes):
+        unpacked: Mapping[str, Header] = _decode(stored)
+        return unpacked
+    # JSON came through the view `inbox`, so it is an object; of what is nested we carry nothing.
+    given: Mapping[str, object] = msgspec.json.decode(stored)
+    return {
+        key: value for key, value in given.items() if isinstance(value, str | bool | int | float)
+    }

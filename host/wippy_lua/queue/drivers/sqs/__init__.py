@@ -1,0 +1,1 @@
+"""Amazon SQS: `driver.py` is the seam, `wire.py` the stored format."""
