@@ -174,6 +174,34 @@ def test_an_error_is_retried_and_then_dead_lettered(
         assert message.headers["x_error"]
 
 
+@pytest.mark.parametrize("auto_ack", ["false", "true"])
+def test_a_message_past_its_last_attempt_is_dead_lettered_and_not_handled(
+    tmp_path: Path, auto_ack: str
+) -> None:
+    gate = Gate()
+    entries = (
+        DRIVER + "- {name: tasks, kind: queue.queue, driver: memory,"
+        " dead_letter: {queue: dead, max_attempts: 2}}\n"
+        + "- {name: dead, kind: queue.queue, driver: memory}\n"
+        + CONSUMER.replace("concurrency: 3", f"auto_ack: {auto_ack}")
+    )
+    handler = "local gate = require('gate') return function(body) gate.note(body.n) end"
+    with make_host(tmp_path, entries, {"gate": gate.functions()}, handler=handler) as host:
+        host.stop_service("app:consumer")
+        host.publish("app:tasks", {"n": 1})
+        driver = host._app.manager.driver("app:tasks")
+        for _ in range(2):  # As hosts do that die with it.
+            [delivery] = driver.take("app:tasks", 1)
+            delivery.release(0.0, charged=True)
+        host.publish("app:tasks", {"n": 2})
+        host.start_service("app:consumer")
+        wait_for(lambda: messages_of(host, "app:tasks") == 0)
+        [message] = driver.peek("app:dead", 10)
+        wait_for(lambda: gate.seen == [2])
+    assert message.headers["x_dead_letter_reason"] == "max_attempts"
+    assert "ended without an outcome" in str(message.headers["x_error"])
+
+
 def test_message_verbs_settle_once_and_win_over_the_result(tmp_path: Path) -> None:
     gate = Gate()
     handler = """

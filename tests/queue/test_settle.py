@@ -27,6 +27,7 @@ from wippy_lua.queue.settle import (
     Success,
     backoff,
     dead_letter_message,
+    out_of_attempts,
     settle,
 )
 
@@ -147,7 +148,11 @@ def test_a_rejected_message_without_a_dead_letter_waits_the_longest() -> None:
 
 def test_a_message_past_its_last_attempt_is_dead_lettered() -> None:
     # A host that was killed at attempt 3 leaves a message that arrives as attempt 4.
-    assert settle(Failure(PLAIN), 4, RETRY, DEAD) == exhausted(PLAIN)
+    decision = settle(out_of_attempts(4), 4, RETRY, DEAD)
+    assert isinstance(decision, DeadLetter)
+    assert (decision.queue, decision.reason) == ("app:dead", "max_attempts")
+    assert decision.error is not None
+    assert "3 attempts ended without an outcome" in decision.error.message
 
 
 def test_success_and_snooze_do_not_mind_the_number_of_attempts() -> None:

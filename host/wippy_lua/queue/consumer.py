@@ -30,6 +30,7 @@ from wippy_lua.queue.settle import (
     Outcome,
     Release,
     dead_letter_message,
+    out_of_attempts,
     settle,
 )
 from wippy_lua.security.context import Security
@@ -70,6 +71,7 @@ class Consumer:
         )
         self._security = security
         self._timeout = inf if config.timeout is None else config.timeout
+        self._last_attempt = inf if queue.dead_letter is None else queue.dead_letter.max_attempts
         self._settler: Settler = self._settle_early  # bound once: each call is given it
         self._buffer: SimpleQueue[Delivery | None] = SimpleQueue()
         self._workers: list[gevent.Greenlet[..., None]] = []
@@ -141,15 +143,21 @@ class Consumer:
         if self._stopping:  # it was on its way when delivery ended
             self._apply(delivery, GIVE_BACK)
             return
-        if self.config.auto_ack:
-            self._apply(delivery, ACK)
-        outcome = self._call(delivery)
+        outcome = self._outcome(delivery)
         if outcome is SUCCESS:
             self._apply(delivery, ACK)
             return
         decision = self._decide(outcome, delivery)
         self._report(delivery, outcome, decision)
         self._apply(delivery, decision)
+
+    def _outcome(self, delivery: Delivery) -> Outcome:
+        if delivery.attempt > self._last_attempt:
+            # Its last attempt never came to a decision. What ends its host would end this one too.
+            return out_of_attempts(delivery.attempt)
+        if self.config.auto_ack:
+            self._apply(delivery, ACK)
+        return self._call(delivery)
 
     def _call(self, delivery: Delivery) -> Outcome:
         config, message = self.config, delivery.message

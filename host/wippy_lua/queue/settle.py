@@ -131,6 +131,14 @@ def backoff(attempt: int, retry: Retry, chance: float = 0.5) -> float:
     return min(min(grown, retry.max_delay) * spread, retry.max_delay)
 
 
+def out_of_attempts(attempt: int) -> Failure:
+    """Returns the outcome of a delivery after the last allowed one, which no handler is given."""
+    text = (
+        f"not handled again: {attempt - 1} attempts ended without an outcome, as when a host dies"
+    )
+    return Failure(WippyError(text, kind=Kind.INTERNAL))
+
+
 def dead_letter_message(
     message: Message, decision: DeadLetter, attempt: int, source: str, now: float
 ) -> Message:

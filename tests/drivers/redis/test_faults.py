@@ -333,6 +333,23 @@ def test_settlements_are_sent_before_a_stop_returns(
         assert client.xlen("wippy:{tasks}") == 0
 
 
+def test_what_is_settled_keeps_its_credit_until_the_server_knows(
+    driver: RedisDriver, queue: QueueProbe
+) -> None:
+    """Else a host whose settlements wait would hold, and lose in a crash, more than its credit."""
+    queue.publish(b"1", b"2", b"3", b"4")
+    inbox = queue.attach(credit=2)
+    wire = driver._wire
+    first = inbox.receive_many(2)
+    assert wire._greenlet is not None
+    wire._greenlet.kill()
+    for delivery in first:
+        delivery.ack()
+    assert inbox.is_quiet()
+    wire._greenlet = gevent.spawn(wire._run)
+    assert [delivery.message.body for delivery in inbox.receive_many(2)] == [b"3", b"4"]
+
+
 def run_python(program: str) -> str:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "host")}
     done = subprocess.run(

@@ -35,16 +35,23 @@ class Holder:
         return delivery
 
     def let_go(self, delivery: RedisDelivery) -> bool:
-        """Forgets a delivery; tells whether it was still held."""
+        """Forgets a delivery; tells whether it was still held.
+
+        Its room stays taken until `left`: were it free at once, a host that reads while its
+        settlements wait would hold more on the server than its credit, and lose as much in a crash.
+        """
         if delivery not in self.held:
             return False
         self.held.remove(delivery)
-        self.free += 1
-        self.has_room()
         return True
 
+    def left(self, count: int) -> None:
+        """Frees the room of deliveries that the server holds for this consumer no longer."""
+        self.free += count
+        self.has_room()
+
     def has_room(self) -> None:
-        """Is called when a delivery has left."""
+        """Is called when deliveries have left."""
 
     def give_back_all(self) -> None:
         """Releases everything, for a driver that stops; later settlements do nothing."""
@@ -72,20 +79,21 @@ class RedisDelivery(Delivery):
     def ack(self) -> None:
         holder = self.holder
         if holder.let_go(self):
-            holder.outbox.ack(self.priority, self.entry)
+            holder.outbox.ack(holder, self.priority, self.entry)
 
     def release(self, delay: float, charged: bool) -> None:
         holder = self.holder
         if holder.let_go(self):
             spent = self.attempt if charged else self.attempt - 1
-            holder.outbox.release(self.priority, self.entry, delay, spent)
+            holder.outbox.release(holder, self.priority, self.entry, delay, spent)
 
     def move(self, queue: str, message: Message) -> None:
         holder = self.holder
         if self in holder.held:
             # Held until it is done, so that its lease goes on while the server is slow.
             holder.mover(holder.outbox, self.priority, self.entry, queue, message)
-            holder.let_go(self)
+            if holder.let_go(self):
+                holder.left(1)
 
     def extend(self, seconds: float) -> None:
         """Does nothing: the driver extends the lease of all that it holds until it is settled."""

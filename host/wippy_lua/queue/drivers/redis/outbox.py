@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 from gevent.event import Event
 
@@ -25,6 +25,13 @@ PROBE_MESSAGES: Final = 50
 ROOM_INTERVAL: Final = 0.05
 #: Seconds that a publish waits for the answer at least: a timeout of 0 still asks once.
 SHORTEST_WAIT: Final = 0.25
+
+
+class Room(Protocol):
+    """A consumer's credit, which settled deliveries take until the server knows of it."""
+
+    def left(self, count: int) -> None:
+        """Frees the room of so many deliveries."""
 
 
 class Publication:
@@ -81,6 +88,7 @@ class Outbox:
         self._log = log
         self._acks: dict[bytes, list[bytes]] = {}
         self._releases: list[Argument] = []
+        self._leaving: dict[Room, int] = {}
         self._publications: dict[Publication, None] = {}
         self._is_out = False  # One publish call at a time keeps the order of what finds no room.
         self._is_full = False
@@ -90,17 +98,23 @@ class Outbox:
 
     # Settlements
 
-    def ack(self, priority: bytes, entry: bytes) -> None:
-        """Removes a message with the next round trip."""
+    def ack(self, room: Room, priority: bytes, entry: bytes) -> None:
+        """Removes a message with the next round trip; then its room is free."""
         entries = self._acks.get(priority)
         if entries is None:
             entries = self._acks[priority] = []
         entries.append(entry)
-        self._wire.offer(self)
+        self._leave_room(room)
 
-    def release(self, priority: bytes, entry: bytes, delay: float, attempts: int) -> None:
-        """Gives a message back with the next round trip."""
+    def release(
+        self, room: Room, priority: bytes, entry: bytes, delay: float, attempts: int
+    ) -> None:
+        """Gives a message back with the next round trip; then its room is free."""
         self._releases += (priority, entry, max(round(delay * 1000), 0), attempts)
+        self._leave_room(room)
+
+    def _leave_room(self, room: Room) -> None:
+        self._leaving[room] = self._leaving.get(room, 0) + 1
         self._wire.offer(self)
 
     # Publishing
@@ -196,7 +210,11 @@ class Outbox:
         commands += [
             self.script("release", *releases[i : i + step]) for i in range(0, len(releases), step)
         ]
-        return [_Settlement(command, self._log) for command in commands]
+        leaving, self._leaving = self._leaving, {}
+        calls: list[Call] = [_Settlement(command, {}, self._log) for command in commands[:-1]]
+        # Answers come in the order of their calls: with the last one all of it has happened.
+        calls += [_Settlement(command, leaving, self._log) for command in commands[-1:]]
+        return calls
 
     def _publish_call(self) -> Call:
         size = CALL_BYTES
@@ -286,20 +304,27 @@ class _Publish(Call):
 class _Settlement(Call):
     """Acks or releases. An entry is settled once, so that doing it again changes nothing."""
 
-    __slots__ = ("_command", "_log")
+    __slots__ = ("_command", "_leaving", "_log")
 
-    def __init__(self, command: Sequence[Argument], log: Log) -> None:
+    def __init__(self, command: Sequence[Argument], leaving: Mapping[Room, int], log: Log) -> None:
         self._command = command
+        self._leaving = leaving
         self._log = log
 
     def command(self) -> Sequence[Argument]:
         return self._command
 
-    def finish(self, reply: object) -> None:
-        """Has nothing to tell anybody."""
+    def finish(self, reply: object) -> None:  # noqa: ARG002 - how many were settled is no matter
+        self._free()
 
     def fail(self, error: WippyError) -> None:
+        """Frees the room too: what was not settled comes back to some consumer after its lease."""
         self._log.error("messages not settled, they come back", error=error.message)
+        self._free()
+
+    def _free(self) -> None:
+        for room, number in self._leaving.items():
+            room.left(number)
 
 
 class _Restore(Call):

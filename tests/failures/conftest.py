@@ -1,0 +1,90 @@
+"""One broker of each kind for all tests here, and the figures of the crash runs at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.drivers.rabbitmq import RabbitMQ
+from tests.drivers.redis.server import RedisServer
+from tests.failures.places import Broker, Folder
+
+#: One line for each crash run.
+FIGURES = pytest.StashKey[list[str]]()
+
+LEASE = "1s"
+DRIVERS = [
+    pytest.param("redis", marks=pytest.mark.network),
+    pytest.param("amqp", marks=pytest.mark.network),
+    "sqlite",
+]
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    server = RabbitMQ(tmp_path_factory.mktemp("rabbitmq"))
+    server.start()
+    yield server
+    server.end()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_broker(redis_server: RedisServer) -> Broker:
+    return Broker("redis", {"url": redis_server.url}, LEASE)
+
+
+@pytest.fixture
+def amqp_broker(rabbitmq: RabbitMQ) -> Broker:
+    return Broker("amqp", {"url": rabbitmq.url})
+
+
+@pytest.fixture
+def sqlite_broker(tmp_path: Path) -> Broker:
+    return Broker("sqlite", {"file": str(tmp_path / "queue.db")}, LEASE)
+
+
+@pytest.fixture(params=DRIVERS)
+def broker(request: pytest.FixtureRequest) -> Broker:
+    """A place for messages; the same servers serve all tests, which use queues of their own."""
+    broker: Broker = request.getfixturevalue(f"{request.param}_broker")
+    return broker
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    """The folder of the host processes' app."""
+    path = tmp_path / "app"
+    path.mkdir()
+    return Folder(path)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """The folder of this process's app."""
+    path = tmp_path / "own"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def figures(pytestconfig: pytest.Config) -> list[str]:
+    return pytestconfig.stash.setdefault(FIGURES, [])
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Shows the figures, those of runs that passed too."""
+    lines = config.stash.get(FIGURES, [])
+    if lines:
+        terminalreporter.section("crash runs")
+        for line in lines:
+            terminalreporter.write_line(line)

@@ -1,0 +1,183 @@
+"""The crash run: a publisher that lives, and a host that is killed again and again beside it."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import gevent
+
+from tests.failures.places import Broker, Folder
+from tests.failures.verdict import Handling, Limits, Verdict, judge
+from tests.host.apps import make_host, write_app
+from wippy_lua import Host
+
+CONCURRENCY = 8
+PREFETCH = 16
+PUBLISHERS = 8
+#: Messages that wait at most: more would all be stored before the first kill.
+AHEAD = 500
+#: Seconds without progress after which a run has failed.
+PATIENCE = 30.0
+POLL_SECONDS = 0.005
+MOST_DRAINS = 5
+#: Seconds that pass at most between a kill's moment in the count of messages and the kill.
+JITTER_SECONDS = 0.05
+
+QUEUE = "- {{name: work, kind: queue.queue, driver: broker, queue_name: {name}}}\n"
+CONSUMER = f"""\
+- name: consumer
+  kind: queue.consumer
+  queue: work
+  func: handler
+  concurrency: {CONCURRENCY}
+  prefetch: {PREFETCH}
+  lifecycle: {{auto_start: true}}
+- {{name: handler, kind: function.lua, source: file://handler.lua, modules: [queue, work]}}
+"""
+HANDLER = """\
+local queue, work = require("queue"), require("work")
+
+return function(body)
+  local message = queue.message()
+  assert(body.id == message:id(), "the body is another message's")
+  work.handle(message:id(), message:attempt())
+end
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much happens in a run; the seed chooses the moments of the kills."""
+
+    messages: int
+    kills: int
+    seed: int
+
+    def moments(self) -> list[tuple[int, float]]:
+        """Returns for each kill after how many handlings it comes, and how many seconds later."""
+        chance = random.Random(self.seed)
+        counts = sorted(chance.sample(range(1, self.messages * 9 // 10), self.kills))
+        return [(count, chance.uniform(0, JITTER_SECONDS)) for count in counts]
+
+
+class Trail:
+    """The handlings that the hosts have written down, read as they come."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._path = folder.path / "handled"
+        self._path.touch()
+        self._offset = 0
+        self.handlings: list[Handling] = []
+
+    def count(self) -> int:
+        """Returns how many handlings there are by now."""
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            # A line that crosses a page of the file may be seen half written.
+            text = b"".join(line for line in file if line.endswith(b"\n"))
+        self._offset += len(text)
+        for line in text.decode().splitlines():
+            message, attempt, process = line.split()
+            self.handlings.append(Handling(message, int(attempt), int(process)))
+        return len(self.handlings)
+
+    def wait_for(self, condition: Callable[[], bool]) -> bool:
+        """Lets others run until the condition holds; false when nothing is handled any more."""
+        seen, since = -1, time.monotonic()
+        while not condition():
+            if self.count() != seen:
+                seen, since = self.count(), time.monotonic()
+            if time.monotonic() - since > PATIENCE:
+                return False
+            gevent.sleep(POLL_SECONDS)
+        return True
+
+    def has(self, messages: AbstractSet[str]) -> bool:
+        """Tells whether each of these was handled."""
+        if self.count() < len(messages):
+            return False
+        return messages <= {handling.message for handling in self.handlings}
+
+
+class Publisher:
+    """Publishes numbered messages, and records an ID only once publish has returned it."""
+
+    def __init__(self, host: Host, trail: Trail, messages: int) -> None:
+        self._host = host
+        self._trail = trail
+        self._numbers = iter(range(messages))
+        self.attempted: set[str] = set()
+        self.recorded: set[str] = set()
+        self._greenlets = [gevent.spawn(self._publish) for _ in range(PUBLISHERS)]
+
+    def is_done(self) -> bool:
+        """Tells whether all is published; raises what a publish raised."""
+        for greenlet in self._greenlets:
+            if greenlet.dead:
+                greenlet.get()
+        return all(greenlet.dead for greenlet in self._greenlets)
+
+    def end(self) -> None:
+        """Publishes no more."""
+        gevent.killall(self._greenlets)
+
+    def _publish(self) -> None:
+        for number in self._numbers:
+            while number > len(self._trail.handlings) + AHEAD:
+                gevent.sleep(POLL_SECONDS)
+            message = f"m{number}"
+            self.attempted.add(message)
+            self.recorded.add(self._host.publish("app:work", {"id": message}, message_id=message))
+
+
+def run(broker: Broker, folder: Folder, own: Path, plan: Plan) -> Verdict:
+    """Publishes from this process, kills hosts as planned, lets the last drain, and judges."""
+    entries = broker.entry() + QUEUE.format(name=f"crash-{uuid4().hex}")
+    write_app(folder.path, entries + CONSUMER, handler=HANDLER)
+    trail = Trail(folder)
+    with make_host(own, entries) as host:
+        publisher = Publisher(host, trail, plan.messages)
+        try:
+            for count, later in plan.moments():
+                _kill_after(folder, trail, count, later)
+            left = _drain(folder, trail, publisher, lambda: host.info("app:work").message_count)
+        finally:
+            publisher.end()
+    trail.count()
+    limits = Limits(plan.kills, PREFETCH + CONCURRENCY)
+    return judge(publisher.attempted, publisher.recorded, trail.handlings, left, limits)
+
+
+def _drain(
+    folder: Folder, trail: Trail, publisher: Publisher, count: Callable[[], int | None]
+) -> int:
+    """Runs hosts until nothing comes any more, and returns how many messages are left.
+
+    A queue that looks empty may not be: RabbitMQ does not tell what another host holds, and that
+    goes back when it stops.
+    """
+    left: int | None = None
+    for _ in range(MOST_DRAINS):
+        with folder.host():
+            trail.wait_for(publisher.is_done)
+            trail.wait_for(lambda: trail.has(publisher.recorded))
+            trail.wait_for(lambda: count() == 0)
+        left = count()
+        if not left:
+            break
+    assert left is not None, "the broker does not count"
+    return left
+
+
+def _kill_after(folder: Folder, trail: Trail, count: int, later: float) -> None:
+    """Runs a host until so many messages are handled, one by itself at least, and kills it."""
+    wanted = max(count, trail.count() + 1)
+    with folder.doomed_host():
+        assert trail.wait_for(lambda: trail.count() >= wanted), f"nothing after {trail.count()}"
+        gevent.sleep(later)

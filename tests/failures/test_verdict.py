@@ -1,0 +1,56 @@
+"""The checker itself: it must see each kind of fault, or a green run would mean nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.failures.verdict import Handling, Limits, judge
+
+LIMITS = Limits(kills=2, held=2)
+
+
+def handled(*pairs: tuple[str, int]) -> list[Handling]:
+    return [Handling(message, attempt, process=1) for message, attempt in pairs]
+
+
+def test_a_run_without_faults_has_no_problems() -> None:
+    verdict = judge({"a", "b"}, {"a", "b"}, handled(("a", 1), ("b", 1), ("b", 2)), 0, LIMITS)
+    assert verdict.problems == ()
+    assert (verdict.lost, verdict.duplicates, verdict.charged) == (0, 1, 1)
+
+
+def test_a_message_whose_publish_did_not_return_may_be_missing_or_there() -> None:
+    assert judge({"a", "b"}, {"a"}, handled(("a", 1)), 0, LIMITS).problems == ()
+    assert judge({"a", "b"}, {"a"}, handled(("a", 1), ("b", 1)), 0, LIMITS).problems == ()
+
+
+def test_an_attempt_charged_to_a_message_that_was_only_buffered_is_counted() -> None:
+    verdict = judge({"a"}, {"a"}, handled(("a", 3)), 0, LIMITS)
+    assert (verdict.duplicates, verdict.charged, verdict.problems) == (0, 2, ())
+
+
+@pytest.mark.parametrize(
+    ("pairs", "problem"),
+    [
+        ([("a", 1)], "lost: 1, as ['b']"),
+        ([("a", 1), ("b", 1), ("c", 1)], "invented: 1, as ['c']"),
+        ([("a", 1), ("b", 1), ("b", 1)], "attempts do not grow: 1, as ['b']"),
+        ([("a", 2), ("a", 1), ("b", 1)], "attempts do not grow: 1, as ['a']"),
+        ([("a", 0), ("b", 1)], "attempts do not grow: 1, as ['a']"),
+        ([("a", 4), ("b", 1)], "more than 2 attempts charged to one message: 1, as ['a']"),
+        ([("a", 3), ("b", 4)], "attempts charged: 5, over the bound of 4"),
+    ],
+)
+def test_a_fault_is_named(pairs: list[tuple[str, int]], problem: str) -> None:
+    assert problem in judge({"a", "b"}, {"a", "b"}, handled(*pairs), 0, LIMITS).problems
+
+
+def test_more_duplicates_than_hosts_held_are_a_fault() -> None:
+    pairs = [(message, attempt) for message in "abcde" for attempt in (1, 2)]
+    verdict = judge(set("abcde"), set("abcde"), handled(*pairs), 0, LIMITS)
+    assert "duplicates: 5, over the bound of 4" in verdict.problems
+
+
+def test_a_message_that_stays_in_the_queue_is_a_fault() -> None:
+    verdict = judge({"a"}, {"a"}, handled(("a", 1)), 1, LIMITS)
+    assert "left in the queue: 1, over the bound of 0" in verdict.problems

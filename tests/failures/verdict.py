@@ -1,0 +1,94 @@
+"""What a run with crashes must have kept, as algebra on sets: the same for every driver."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Handling:
+    """One run of the handler to its end: of which message, at which attempt, in which process."""
+
+    message: str
+    attempt: int
+    process: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What crashes may cost; `held` is how many deliveries a host has unsettled at most."""
+
+    kills: int
+    held: int
+
+    @property
+    def bound(self) -> int:
+        """Attempts that may be spent without an outcome, of all messages together."""
+        return self.kills * self.held
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The figures of one run, and the promises that it broke."""
+
+    lost: int
+    invented: int
+    duplicates: int
+    #: Attempts beyond the first, of all messages: a repeated one, and one that was only buffered.
+    charged: int
+    #: What `duplicates` and `charged` may be.
+    bound: int
+    problems: tuple[str, ...]
+
+    @property
+    def word(self) -> str:
+        return "FAILED" if self.problems else "kept"
+
+
+def judge(
+    attempted: AbstractSet[str],
+    recorded: AbstractSet[str],
+    handlings: Iterable[Handling],
+    left: int,
+    limits: Limits,
+) -> Verdict:
+    """Compares what was published with what was handled.
+
+    `attempted` messages were given to publish, for the `recorded` ones it has returned;
+    `handlings` come in the order in which they happened, `left` messages are still in the queue.
+    """
+    attempts: defaultdict[str, list[int]] = defaultdict(list)
+    for handling in handlings:
+        attempts[handling.message].append(handling.attempt)
+    lost, invented = recorded - attempts.keys(), attempts.keys() - attempted
+    duplicates = sum(len(each) - 1 for each in attempts.values())
+    charged = sum(max(each) - 1 for each in attempts.values())
+    problems = [
+        *_named("lost", lost),
+        *_named("invented", invented),
+        *_too_many("left in the queue", left, 0),
+        *_too_many("duplicates", duplicates, limits.bound),
+        *_too_many("attempts charged", charged, limits.bound),
+        *_named("attempts do not grow", {m for m, each in attempts.items() if not _grow(each)}),
+        *_named(
+            f"more than {limits.kills} attempts charged to one message",
+            {m for m, each in attempts.items() if max(each) > limits.kills + 1},
+        ),
+    ]
+    return Verdict(len(lost), len(invented), duplicates, charged, limits.bound, tuple(problems))
+
+
+def _grow(attempts: list[int]) -> bool:
+    """Tells whether a message's attempts began at 1 or later and each was a new one."""
+    return all(earlier < later for earlier, later in zip([0, *attempts], attempts, strict=False))
+
+
+def _named(what: str, messages: AbstractSet[str]) -> list[str]:
+    return [f"{what}: {len(messages)}, as {sorted(messages)[:5]}"] if messages else []
+
+
+def _too_many(what: str, count: int, limit: int) -> list[str]:
+    return [f"{what}: {count}, over the bound of {limit}"] if count > limit else []

@@ -1,0 +1,65 @@
+"""A host in a process of its own, for tests that kill it: `python -m tests.failures.worker FOLDER`.
+
+Runs the folder's app until SIGTERM. Its Lua may use the module `work`, whose functions write to
+files of the folder: each line is one write at the file's end, so a kill tears none.
+"""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import json  # noqa: E402 - patching comes first
+import os  # noqa: E402
+import signal  # noqa: E402
+import sys  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import gevent  # noqa: E402
+from gevent.event import Event  # noqa: E402
+
+from wippy_lua import Host  # noqa: E402
+
+#: Seconds that a handler takes, so that a kill finds some of them at work.
+WORK_SECONDS = 0.001
+
+
+class Work:
+    """What handlers can do."""
+
+    def __init__(self, folder: Path) -> None:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        self._handled = os.open(folder / "handled", flags)
+        self._notes = os.open(folder / "notes", flags)
+
+    def handle(self, message: str, attempt: int) -> None:
+        """Works a moment, then writes down that it was done."""
+        gevent.sleep(WORK_SECONDS)
+        os.write(self._handled, f"{message} {attempt} {os.getpid()}\n".encode())
+
+    def note(self, value: object) -> None:
+        """Writes down a value as one line of JSON."""
+        os.write(self._notes, json.dumps(value).encode() + b"\n")
+
+    def die(self) -> None:
+        """Ends the host as the kernel's out-of-memory killer does."""
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def serve(folder: Path) -> None:
+    """Runs the app until SIGTERM; a file `ready` says that it has started."""
+    work = Work(folder)
+    ended = Event()
+    gevent.signal_handler(signal.SIGTERM, ended.set)
+    functions: dict[str, Callable[..., None]] = {
+        "handle": work.handle,
+        "note": work.note,
+        "die": work.die,
+    }
+    with Host(folder, modules={"work": functions}):
+        (folder / "ready").touch()
+        ended.wait()
+
+
+if __name__ == "__main__":
+    serve(Path(sys.argv[1]))
