@@ -225,8 +225,13 @@ class Host:
 
         Delayed messages count, those in dead-letter queues do not. Returns early on `stop`.
         """
-        while not self._stopped.is_set() and not self._app.is_idle():
-            gevent.sleep(DRAIN_POLL_SECONDS)
+        # Two looks in a row: queues of a broker are asked one after the other, and a message may
+        # move on from one that is asked late to one that was asked early.
+        idle, pause = 0, 0.001
+        while not self._stopped.is_set() and idle < 2:
+            idle = idle + 1 if self._app.is_idle() else 0
+            gevent.sleep(pause)
+            pause = min(pause * 2, DRAIN_POLL_SECONDS)
 
     def _check_publish(self, queue: str, actor: Actor | None, scope: Scope | None) -> None:
         if actor is None and scope is None:
