@@ -1,13 +1,23 @@
---- Time: wait, ask what time it is, and read durations.
+--- Time: wait, ask what time it is, count with times and durations, read and write them.
 ---
 --- A number is nanoseconds, in this module alone: `5 * time.SECOND`. A string is a duration such as
---- "100ms" or "1h30m", everywhere.
+--- "100ms" or "1h30m", everywhere. Where a duration is wanted, a `time.Duration` does as well;
+--- other modules take `tostring` of it.
+---
+--- Layouts are Go's: how a text shows Monday, January 2, 15:04:05 of 2006, MST (7 hours west).
 
 local host, vm = ...
 
-local date, error, setmetatable, type = os.date, error, setmetatable, type
+local type = type
+
+local durations = vm.part("time/duration", host, vm)
+local locations = vm.part("time/location", vm)
+local points = vm.part("time/point", host, vm, durations, locations)
+local whole = points.whole
 
 ---@class time
+---@field utc time.Location
+---@field localtz time.Location the host's own
 local M = {
   NANOSECOND = 1,
   MICROSECOND = 1000,
@@ -15,15 +25,58 @@ local M = {
   SECOND = 1000000000,
   MINUTE = 60000000000,
   HOUR = 3600000000000,
+
+  RFC822 = "02 Jan 06 15:04 MST",
+  RFC822Z = "02 Jan 06 15:04 -0700",
+  RFC850 = "Monday, 02-Jan-06 15:04:05 MST",
+  RFC1123 = "Mon, 02 Jan 2006 15:04:05 MST",
+  RFC1123Z = "Mon, 02 Jan 2006 15:04:05 -0700",
+  RFC3339 = "2006-01-02T15:04:05Z07:00",
+  RFC3339NANO = "2006-01-02T15:04:05.999999999Z07:00",
+  KITCHEN = "3:04PM",
+  STAMP = "Jan _2 15:04:05",
+  STAMP_MILLI = "Jan _2 15:04:05.000",
+  STAMP_MICRO = "Jan _2 15:04:05.000000",
+  STAMP_NANO = "Jan _2 15:04:05.000000000",
+  DATE_TIME = "2006-01-02 15:04:05",
+  DATE_ONLY = "2006-01-02",
+  TIME_ONLY = "15:04:05",
+
+  JANUARY = 1,
+  FEBRUARY = 2,
+  MARCH = 3,
+  APRIL = 4,
+  MAY = 5,
+  JUNE = 6,
+  JULY = 7,
+  AUGUST = 8,
+  SEPTEMBER = 9,
+  OCTOBER = 10,
+  NOVEMBER = 11,
+  DECEMBER = 12,
+
+  SUNDAY = 0,
+  MONDAY = 1,
+  TUESDAY = 2,
+  WEDNESDAY = 3,
+  THURSDAY = 4,
+  FRIDAY = 5,
+  SATURDAY = 6,
+
+  utc = locations.utc,
+  localtz = locations.localtz,
 }
 
---- A duration: nanoseconds, or text such as "250ms" with the units ns, us, ms, s, m and h
---- ("0" needs none).
----@alias time.Duration number|string
+--- What may stand for a duration: nanoseconds, text such as "250ms" with the units ns, us, ms, s, m
+--- and h ("0" needs none), or a Duration.
+---@alias time.Span number|string|time.Duration
 
 local function invalid(message)
   return nil, vm.error(message, "Invalid", false)
 end
+
+---------------------------------------------------------------------------------------------------
+-- Durations
 
 --- Waits; other handlers run meanwhile.
 ---
@@ -32,59 +85,107 @@ end
 ---
 --- Example:
 --- ```lua
---- time.sleep("100ms")
---- time.sleep(2 * time.SECOND)
+--- time.sleep("1ms")
+--- time.sleep(2 * time.MILLISECOND)
 --- ```
----@param duration time.Duration
+---@param duration time.Span
 ---@return true? ok
 ---@return Error? err
 function M.sleep(duration)
-  if type(duration) ~= "number" and type(duration) ~= "string" then
-    return invalid('duration must be text such as "100ms", or nanoseconds, not a ' .. type(duration))
+  if type(duration) == "number" or type(duration) == "string" then
+    return host.sleep(duration)
   end
-  return host.sleep(duration)
+  local nanoseconds, err = durations.nanoseconds_of(duration)
+  if not nanoseconds then
+    return nil, err
+  end
+  return host.sleep(nanoseconds)
 end
 
---- Returns the nanoseconds of a duration's text.
+--- Returns the duration that a text means, to the nanosecond.
 ---
---- INVALID: a negative duration, one over a year, and what is no duration.
+--- INVALID: one over 292 years, and what is no duration.
 ---
 --- Example:
 --- ```lua
---- assert(time.parse_duration("1m30s") == 90 * time.SECOND)
+--- local duration = time.parse_duration("1m30s")
+--- assert(duration:seconds() == 90 and duration < 2 * time.MINUTE)
+--- assert(tostring(duration) == "1m30s")
 --- ```
----@param text string
----@return integer? nanoseconds
+---@param text time.Span nanoseconds and Durations as well
+---@return time.Duration? duration
 ---@return Error? err
 function M.parse_duration(text)
-  if type(text) ~= "string" then
-    return invalid('duration must be text such as "100ms", not a ' .. type(text))
+  local nanoseconds, err = durations.nanoseconds_of(text)
+  if not nanoseconds then
+    return nil, err
   end
-  return host.parse_duration(text)
+  return durations.new(nanoseconds)
+end
+
+---------------------------------------------------------------------------------------------------
+-- Locations
+
+--- Returns the location of a name: "UTC", "Local", or one of the system's tz database.
+---
+--- Example:
+--- ```lua
+--- local paris, err = time.load_location("Europe/Paris")
+--- assert(paris and tostring(paris) == "Europe/Paris")
+--- ```
+---@param name string
+---@return time.Location? location
+---@return Error? err INVALID: no name; NOT_FOUND: no such location
+function M.load_location(name)
+  if type(name) ~= "string" then
+    return invalid("name must be a string, not a " .. type(name))
+  elseif name == "" or name == "UTC" then
+    return locations.utc
+  elseif name == "Local" then
+    return locations.localtz
+  end
+  local ok, err = host.check_zone(name)
+  if not ok then
+    return nil, err
+  end
+  return locations.new(name)
+end
+
+--- Returns a location that is always so many seconds east of UTC, less than a day.
+---
+--- Example:
+--- ```lua
+--- local zone = time.fixed_zone("EST", -5 * 3600)
+--- assert(time.unix(0, 0):in_location(zone):format(time.RFC822) == "31 Dec 69 19:00 EST")
+--- ```
+---@param name string
+---@param offset integer
+---@return time.Location? location
+---@return Error? err INVALID
+function M.fixed_zone(name, offset)
+  local seconds = whole(offset)
+  if type(name) ~= "string" then
+    return invalid("name must be a string, not a " .. type(name))
+  elseif not seconds or seconds <= -86400 or seconds >= 86400 then
+    return invalid("offset must be whole seconds, less than a day")
+  end
+  return locations.new(name, seconds)
+end
+
+-- Returns what the host knows a location by, UTC for nil; nil and an error for what is none.
+local function zone_of(location)
+  local name, offset = locations.zone_of(location == nil and locations.utc or location)
+  if not name then
+    local _, err = invalid("location must be a time.Location, not a " .. type(location))
+    return nil, nil, err
+  end
+  return name, offset
 end
 
 ---------------------------------------------------------------------------------------------------
 -- Points in time
 
---- A point in time.
----@class time.Time
-local Time = {}
-
-local metatable = {
-  __index = Time,
-  __name = "time.Time",
-  __metatable = false,
-  __newindex = function()
-    error("time.Time is read-only", 2)
-  end,
-}
-local nanoseconds = setmetatable({}, { __mode = "k" }) -- time -> since 1970, out of scripts' reach
-
-local function since_epoch(self)
-  return nanoseconds[self] or error("not a time.Time: call its methods with ':'", 3)
-end
-
---- Returns the time it is.
+--- Returns the time it is, in UTC.
 ---
 --- Example:
 --- ```lua
@@ -92,43 +193,113 @@ end
 --- ```
 ---@return time.Time
 function M.now()
-  local now = vm.protect(setmetatable({}, metatable))
-  nanoseconds[now] = host.now()
+  local now = points.new(0, host.now(), locations.utc)
   return now
 end
 
---- Returns whole seconds since 1970.
+--- Returns the time of so many seconds and nanoseconds since 1970, in UTC.
 ---
 --- Example:
 --- ```lua
---- local day = time.now():unix() // 86400
+--- assert(time.unix(1, 500000000):unix_nano() == 1500 * time.MILLISECOND)
 --- ```
----@return integer
-function Time:unix()
-  return since_epoch(self) // M.SECOND
+---@param seconds integer
+---@param nanoseconds? integer (default: 0)
+---@return time.Time? time
+---@return Error? err INVALID: no integers, or a time out of range
+function M.unix(seconds, nanoseconds)
+  local second, nanosecond = whole(seconds), whole(nanoseconds or 0)
+  if not (second and nanosecond) then
+    return invalid("seconds and nanoseconds must be integers")
+  end
+  return points.new(second, nanosecond, locations.utc)
 end
 
---- Returns nanoseconds since 1970.
----
---- Example:
---- ```lua
---- local milliseconds = time.now():unix_nano() // time.MILLISECOND
---- ```
----@return integer
-function Time:unix_nano()
-  local value = since_epoch(self) -- no tail call: the error's level counts this frame
-  return value
+local function integers(...)
+  local values = { ... }
+  for i = 1, 7 do
+    values[i] = whole(values[i] or 0)
+    if not values[i] then
+      return nil
+    end
+  end
+  return values
 end
 
---- Returns RFC 3339 text in UTC, to the second: "2026-11-24T22:00:00Z".
+--- Returns the time at which clocks show this. What is out of range carries: October 32 is
+--- November 1. Where clocks show it twice or never, it is right by one of the two offsets.
 ---
 --- Example:
 --- ```lua
---- local headers = {published_at = time.now():format_rfc3339()}
+--- local noon = time.date(2026, time.NOVEMBER, 24, 12, 0, 0, 0, time.load_location("Europe/Paris"))
+--- assert(noon:utc():hour() == 11)
 --- ```
----@return string
-function Time:format_rfc3339()
-  return date("!%Y-%m-%dT%H:%M:%SZ", since_epoch(self) // M.SECOND) --[[@as string]]
+---@param year integer
+---@param month integer
+---@param day integer
+---@param hour? integer (default: 0, as for the others)
+---@param minute? integer
+---@param second? integer
+---@param nanosecond? integer
+---@param location? time.Location (default: UTC)
+---@return time.Time? time
+---@return Error? err INVALID: no integers, no location, or a time out of range
+function M.date(year, month, day, hour, minute, second, nanosecond, location)
+  local values = year and month and day and integers(year, month, day, hour, minute, second, nanosecond)
+  if not values then
+    return invalid("year, month, day, hour, minute, second and nanosecond must be integers")
+  end
+  local name, offset, err = zone_of(location)
+  if not name then
+    return nil, err
+  end
+  local y, mo, d, h, mi, s, ns = table.unpack(values, 1, 7)
+  s = s + ns // M.SECOND
+  local unix
+  unix, err = host.date(y, mo, d, h, mi, s, name, offset)
+  if not unix then
+    return nil, err
+  end
+  return points.new(unix, ns % M.SECOND, location or locations.utc)
+end
+
+-- The location that the host found in a text: the one that was given, where it is that.
+local function found_location(name, offset, given)
+  local given_name, given_offset = locations.zone_of(given)
+  if name == given_name and offset == given_offset then
+    return given
+  elseif offset == nil then
+    return locations.utc
+  end
+  return locations.new(name, offset)
+end
+
+--- Returns the time that a text means. What the layout leaves out is zero, or one: the year 0.
+---
+--- Example:
+--- ```lua
+--- local at = time.parse(time.RFC3339, "2026-11-24T22:00:00.5+01:00")
+--- assert(at:utc():hour() == 21 and at:nanosecond() == 500000000)
+--- ```
+---@param layout string at most 256 bytes, as the text
+---@param text string
+---@param location? time.Location of a text that has no offset (default: UTC)
+---@return time.Time? time
+---@return Error? err INVALID: a text that is not of this layout, or no text
+function M.parse(layout, text, location)
+  if type(layout) ~= "string" or type(text) ~= "string" then
+    return invalid("layout and text must be strings")
+  end
+  local name, offset, err = zone_of(location)
+  if not name then
+    return nil, err
+  end
+  local second, nanosecond
+  second, nanosecond, name, offset = host.parse(layout, text, name, offset)
+  if not second then
+    return nil, nanosecond
+  end
+  return points.new(second, nanosecond, found_location(name, offset, location or locations.utc))
 end
 
 return M

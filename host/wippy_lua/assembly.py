@@ -27,6 +27,8 @@ from wippy_lua.registry.loader import load_folder
 from wippy_lua.registry.place import MAIN, Place
 from wippy_lua.registry.problem import Mark, Problem, in_file_order
 from wippy_lua.registry.registry import Registry
+from wippy_lua.security.context import Security
+from wippy_lua.security.policies import Policies
 from wippy_lua.services import DriverService, MainProgram, ProcessService
 from wippy_lua.supervisor.state import Restart, Service, ServiceSpec
 from wippy_lua.supervisor.supervisor import Supervisor
@@ -51,17 +53,20 @@ class App:
         registry: Registry,
         libraries: Libraries,
         manager: QueueManager,
+        policies: Policies,
         clock: Clock,
         log: Log,
     ) -> None:
         config = host_spec(registry)
         self.registry = registry
         self.manager = manager
+        self.policies = policies
         self.functions = Functions(
             libraries.natives(Declarations(self)),
             log,
             memory=config.vm_memory,
             recycle=config.vm_recycle,
+            nobody=policies.nobody,
         )
         libraries.connect(self.functions)
         self.supervisor = Supervisor(clock, log.bind(logger="supervisor"))
@@ -72,7 +77,7 @@ class App:
         self.consumers: dict[str, Consumer] = {}
         self._processes: set[str] = set()
         self.main = _main_program(place)
-        self._running_main = MainProgram(self.functions)
+        self._running_main = MainProgram(self.functions, policies.nobody)
 
     @classmethod
     def load(
@@ -99,8 +104,9 @@ class App:
         level = log_level or host_spec(registry).log_level
         log = make_log(level)
         manager = QueueManager(clock)
-        libraries = Libraries(manager, python_modules, clock, log, level)
-        app = cls(place, registry, libraries, manager, clock, log)
+        policies = Policies(registry, log)
+        libraries = Libraries(manager, policies, python_modules, env, clock, log, level)
+        app = cls(place, registry, libraries, manager, policies, clock, log)
         libraries.add_entries(registry)
         app._build()
         return app
@@ -215,7 +221,8 @@ class App:
             if config.driver == driver:
                 self.manager.declare(config.id)
 
-    def add_consumer(self, entry: Entry) -> None:
+    def add_consumer(self, entry: Entry, starter: Security | None = None) -> None:
+        """Adds a consumer; it acts as the code that starts it, else as its entry says."""
         config = consumer_config(self.registry, entry)
         queue = self.manager.config(config.queue)
         consumer = Consumer(
@@ -226,22 +233,31 @@ class App:
             None if queue.dead_letter is None else self.manager.dead_letter_move(queue),
             self._clock,
             self._log,
+            starter or self._security(entry),
         )
         self.consumers[entry.id] = consumer
         self._add_service(entry, consumer)
 
     def _add_process(self, entry: Entry) -> None:
         program = self.functions.program(entry.spec_as(ProcessServiceSpec).process)
+        security = self._security(entry)
         service = ProcessService(
-            entry.id, lambda: self.functions.load(program), self.functions.in_progress, self._log
+            entry.id,
+            lambda: self.functions.load(program, security),
+            self.functions.in_progress,
+            self._log,
+            security,
         )
         self._processes.add(entry.id)
         self._add_service(entry, service)
 
+    def _security(self, entry: Entry) -> Security | None:
+        return self.policies.context_of(_lifecycle(entry).security)
+
     def _add_service(
         self, entry: Entry, service: Service, *, auto_start: bool | None = None
     ) -> None:
-        lifecycle: Lifecycle = getattr(entry.spec, "lifecycle")  # noqa: B009 - every service kind has it
+        lifecycle = _lifecycle(entry)
         self.supervisor.add(
             ServiceSpec(
                 id=entry.id,
@@ -277,10 +293,12 @@ class App:
 
     def _report_left(self) -> None:
         for config in self.manager:
+            if self.manager.driver(config.id).capabilities.durable:
+                continue
             try:
                 info = self.manager.info(config.id)
             except WippyError as error:
-                # It was never declared, as when the start failed, or its broker is gone.
+                # It was never declared, as when the start failed.
                 self._log.debug("queue not known", queue=config.id, error=error.message)
                 continue
             if info.message_count:
@@ -291,6 +309,11 @@ class App:
                     in_flight=info.in_flight,
                     delayed=info.delayed,
                 )
+
+
+def _lifecycle(entry: Entry) -> Lifecycle:
+    lifecycle: Lifecycle = getattr(entry.spec, "lifecycle")  # noqa: B009 - every service kind has it
+    return lifecycle
 
 
 def _main_program(place: Place) -> Program | None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from wippy_lua.queue.message import Delivery
     from wippy_lua.queue.settle import Outcome
+    from wippy_lua.security.context import Security
 
 #: What calls carry along unless somebody gives them values: nothing.
 NO_CONTEXT: Mapping[str, bytes] = MappingProxyType({})
@@ -39,6 +40,8 @@ class Call:
 
     `deadline` is on `time.monotonic`. `cancelled` is what `msg:cancelled()` tells: the handler may
     finish, and what it leaves undone is given back. `end` is set once the call must stop running.
+    `security` is whom it acts as and what that may do; None may do everything. What a call starts
+    is given the same.
     """
 
     # Class-level defaults, so that making a call, once for each message, sets only what differs.
@@ -53,6 +56,7 @@ class Call:
     ends_at_wait = False
     #: True while the call is inside a host function, where it may be switched away.
     waiting = False
+    security: Security | None = None
     #: How many calls are above this one.
     depth = 0
     #: Values that whoever made the call gave it, packed; its own calls inherit them.
@@ -69,6 +73,7 @@ class Call:
         queue: str = "",
         settler: Settler | None = None,
         loading: bool = False,
+        security: Security | None = None,
     ) -> None:
         self.function = function
         self.deadline = deadline
@@ -78,14 +83,27 @@ class Call:
         self.settler = settler
         if loading:
             self.loading = True
+        if security is not None:
+            self.security = security
+
+    def facts(self) -> dict[str, object]:
+        """Returns what a log line says of the call."""
+        facts: dict[str, object] = {"function": self.function}
+        if self.consumer:
+            facts |= {"consumer": self.consumer, "queue": self.queue}
+        if self.delivery is not None:
+            facts |= {"message_id": self.delivery.message.id, "attempt": self.delivery.attempt}
+        return facts
 
     def child(self, function: str, deadline: float, context: Mapping[str, bytes]) -> Call:
-        """Returns a call that this one makes: it ends no later, and inherits the context."""
+        """Returns a call that this one makes: it ends no later, acts as this one, and inherits
+        the context."""
         child = Call(
             function,
             min(deadline, self.deadline),
             consumer=self.consumer,
             queue=self.queue,
+            security=self.security,
         )
         child.depth = self.depth + 1
         child.context = {**self.context, **context} if context else self.context

@@ -49,13 +49,18 @@ class Declarations:
     def consume(
         self, call: Call, queue: str, module: str, method: str, fields: Mapping[str, object]
     ) -> str:
-        """Adds a consumer and starts it; returns its ID."""
+        """Adds a consumer and starts it; returns its ID.
+
+        It acts as the call that declares it: Lua cannot hand out more than it has.
+        """
         app = self._app
         app.manager.config(queue)
+        if call.security is not None:
+            _check_no_security(fields)
         function = self._add_function(call, module, method)
         name = self._free_name(f"{queue}.consumer")
         entry = self._add(name, "queue.consumer", {**fields, "queue": queue, "func": function})
-        app.add_consumer(entry)
+        app.add_consumer(entry, call.security)
         app.supervisor.start_service(entry.id)
         return entry.id
 
@@ -126,6 +131,16 @@ class Declarations:
             number += 1
             free = f"{name}-{number}"
         return free
+
+
+def _check_no_security(fields: Mapping[str, object]) -> None:
+    lifecycle = fields.get("lifecycle")
+    if isinstance(lifecycle, Mapping) and "security" in lifecycle:
+        raise WippyError(
+            "lifecycle.security cannot be set here: the consumer acts as the code that starts it",
+            kind=Kind.INVALID,
+            retryable=False,
+        )
 
 
 def _function_id(source: str, method: str) -> str:

@@ -15,6 +15,7 @@ from wippy_lua.lua.pool import Pool
 from wippy_lua.lua.program import Program
 from wippy_lua.lua.runtime import VM, Natives
 from wippy_lua.queue.settle import Failure, Outcome
+from wippy_lua.security.context import Security
 
 SWEEP_SECONDS = 0.05  #: how late a call that waits in the host may notice its deadline
 TRIM_SECONDS = 15.0
@@ -25,13 +26,24 @@ class Functions:
     """Every function of a host, with its pool of VMs. Belongs to one hub.
 
     `memory` is bytes for all VMs together, `recycle` the calls after which a VM is replaced.
+    `nobody` is the security of modules as they load: their VMs are for every caller, so they load
+    on behalf of none.
     """
 
-    def __init__(self, natives: Natives, log: Log, *, memory: int, recycle: int) -> None:
+    def __init__(
+        self,
+        natives: Natives,
+        log: Log,
+        *,
+        memory: int,
+        recycle: int,
+        nobody: Security | None = None,
+    ) -> None:
         self._natives = natives
         self._log = log
         self._memory = memory
         self._recycle = recycle
+        self._nobody = nobody
         self._pools: dict[str, Pool] = {}
         self._active: set[Call] = set()
         self._sweeper: gevent.Greenlet[[], None] | None = None
@@ -89,10 +101,11 @@ class Functions:
         finally:
             pool.release(vm)
 
-    def load(self, program: Program) -> VM:
-        """Returns a loaded VM of its own for a program that runs long."""
+    def load(self, program: Program, security: Security | None = None) -> VM:
+        """Returns a loaded VM of its own for a program that runs long, and alone."""
         vm = self.new_vm(program)
-        call = Call(program.id, loading=True, deadline=time.monotonic() + LOAD_SECONDS)
+        deadline = time.monotonic() + LOAD_SECONDS
+        call = Call(program.id, deadline, loading=True, security=security or self._nobody)
         with self.in_progress(call):
             vm.load(call)
         return vm

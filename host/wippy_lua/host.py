@@ -23,11 +23,14 @@ from wippy_lua.call import Call
 from wippy_lua.clock import Clock, SystemClock
 from wippy_lua.errors import CallError, Kind, WippyError
 from wippy_lua.handoff import Handoff
-from wippy_lua.log import Log, NullLog
+from wippy_lua.log import Log
+from wippy_lua.log import make_log as make_default_log
 from wippy_lua.lua.resolver import PythonModule
 from wippy_lua.queue.driver import QueueInfo
 from wippy_lua.queue.manager import PublishOptions
 from wippy_lua.queue.message import Header
+from wippy_lua.security.context import check_publish
+from wippy_lua.security.policy import Actor, Scope
 from wippy_lua.supervisor.state import ServiceState
 
 DRAIN_POLL_SECONDS = 0.02
@@ -40,7 +43,8 @@ class Host:
     return plain values, run on the calling greenlet and should wait through gevent only. `env`
     expands `${env:NAME}` in the registry, `overrides` are "namespace:name.field=value".
     `log` gets the host's lines and those of Lua from `log_level` on (default: what the app's
-    `host.config` says); `make_log` makes it instead once that level is known.
+    `host.config` says); `make_log` makes it instead once that level is known. Without either
+    they go to standard error, as those of the command line do; `NullLog()` drops them.
     Raises ConfigError with every problem of the app, Lua that does not load included.
 
     A host belongs to the hub of the thread that started it. `publish`, `call` and `info` may come
@@ -64,7 +68,7 @@ class Host:
             python_modules=modules or {},
             env=os.environ if env is None else env,
             overrides=overrides,
-            make_log=make_log or (lambda _level: log or NullLog()),
+            make_log=make_log or (lambda level: log or make_default_log(level)),
             log_level=log_level,
             clock=clock or SystemClock(),
         )
@@ -132,15 +136,19 @@ class Host:
         ttl: float | str | None = None,
         timeout: float | str = 10.0,
         message_id: str | None = None,
+        actor: Actor | None = None,
+        scope: Scope | None = None,
     ) -> str:
         """Publishes a value and returns the message's ID once it is safe by its driver's standard.
 
-        `str` and `bytes` travel as they are, anything else by the queue's codec. Raises
+        `str` and `bytes` travel as they are, anything else by the queue's codec. With an `actor`
+        or a `scope` it takes their permission; without, the program itself publishes. Raises
         QueueNotFound, or WippyError of kind INVALID, UNAVAILABLE or TIMEOUT.
         """
         options = PublishOptions(delay=delay, ttl=ttl, timeout=timeout)
 
         def publish() -> str:
+            self._check_publish(queue, actor, scope)
             manager = self._app.manager
             message = manager.encode(queue, data, headers, message_id)
             manager.publish(queue, (message,), options)
@@ -148,22 +156,42 @@ class Host:
 
         return self._handoff.run(publish)
 
-    def call(self, function: str, *arguments: object, timeout: float | None = None) -> Any:
+    def call(
+        self,
+        function: str,
+        *arguments: object,
+        timeout: float | None = None,
+        actor: Actor | None = None,
+        scope: Scope | None = None,
+    ) -> Any:
         """Calls a function and returns its value; `timeout` is seconds of wall time.
+
+        The call acts as `actor`, held to the policies of `scope`; with one of the two it may do
+        what the scope allows and no more, an absent one allowing nothing. Without both it may do
+        everything, or nothing in an app whose `host.config` says `security: strict`.
 
         Raises CallError with the kind, message, details and Lua stack of what went wrong.
         """
         packed = _pack(function, arguments)
 
-        def call() -> bytes | None:
+        def run() -> bytes | None:
             limit = (
                 timeout if timeout is not None else self._app.functions.program(function).timeout
             )
             deadline = inf if limit is None else monotonic() + limit
-            return self._app.functions.call(Call(function, deadline=deadline), packed)
+            security = self._app.policies.context(actor, scope)
+            call = Call(function, deadline=deadline, security=security)
+            return self._app.functions.call(call, packed)
 
-        result = self._handoff.run(call)
+        result = self._handoff.run(run)
         return None if result is None else msgspec.msgpack.decode(result)
+
+    def scope(self, groups: Sequence[str] = (), policies: Sequence[str] = ()) -> Scope:
+        """Returns the app's policies of these groups, and those with these IDs, as one scope.
+
+        Raises WippyError of kind NOT_FOUND for a name that no `security.policy` has.
+        """
+        return self._app.policies.scope(groups, policies)
 
     def info(self, queue: str) -> QueueInfo:
         """Returns a queue's counts; raises QueueNotFound."""
@@ -199,6 +227,13 @@ class Host:
         """
         while not self._stopped.is_set() and not self._app.is_idle():
             gevent.sleep(DRAIN_POLL_SECONDS)
+
+    def _check_publish(self, queue: str, actor: Actor | None, scope: Scope | None) -> None:
+        if actor is None and scope is None:
+            return
+        security = self._app.policies.context(actor, scope)
+        if security is not None:
+            check_publish(security, queue)
 
 
 def _pack(function: str, arguments: Sequence[object]) -> bytes:

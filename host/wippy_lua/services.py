@@ -16,6 +16,7 @@ from wippy_lua.log import Log
 from wippy_lua.lua.program import Program
 from wippy_lua.lua.runtime import VM
 from wippy_lua.queue.driver import Driver
+from wippy_lua.security.context import Security
 
 Exited = Callable[[BaseException | None], None]
 
@@ -54,18 +55,20 @@ class ProcessService:
         load: Callable[[], VM],
         in_progress: Callable[[Call], AbstractContextManager[None]],
         log: Log,
+        security: Security | None,
     ) -> None:
         self._name = name
         self._load = load
         self._in_progress = in_progress
         self._log = log.bind(logger="process", service=name)
+        self._security = security
         self._greenlet: gevent.Greenlet[..., None] | None = None
         self._call: Call | None = None
 
     def start(self, exited: Exited) -> None:
         """Loads the program, so that what does not load fails the start, and lets it run."""
         vm = self._load()
-        self._call = Call(vm.program.id)
+        self._call = Call(vm.program.id, security=self._security)
         self._greenlet = gevent.spawn(self._run, vm, self._call, exited)
 
     def stop(self, timeout: float) -> None:
@@ -103,8 +106,9 @@ class ProcessService:
 class MainProgram:
     """Runs an app's `main.lua`, once, and ends it as a process is ended: at its next wait."""
 
-    def __init__(self, functions: Functions) -> None:
+    def __init__(self, functions: Functions, security: Security | None) -> None:
         self._functions = functions
+        self._security = security
         self._call: Call | None = None
         self._over = Event()
         self._ending_since = 0.0
@@ -113,7 +117,7 @@ class MainProgram:
         """Returns what it returned; raises CallError, of kind CANCELED when it was ended."""
         vm = self._functions.new_vm(program)
         self._over.clear()
-        self._call = call = Call(program.id)
+        self._call = call = Call(program.id, security=self._security)
         try:
             with self._functions.in_progress(call):
                 return vm.run(call, arguments)

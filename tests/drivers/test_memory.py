@@ -9,7 +9,7 @@ import pytest
 
 from wippy_lua.errors import Kind, QueueFull, WippyError
 from wippy_lua.queue.config import QueueConfig
-from wippy_lua.queue.driver import Driver
+from wippy_lua.queue.driver import Capabilities, Driver
 from wippy_lua.queue.drivers.memory.driver import MemoryDriver
 from wippy_lua.queue.message import Delivery
 from wippy_lua.testing import DriverSuite, QueueProbe, VirtualClock
@@ -33,6 +33,7 @@ def driver(clock: VirtualClock) -> Iterator[MemoryDriver]:
 
 
 class TestConformance(DriverSuite):
+    capabilities = Capabilities(durable=False)
     patience = QUICK
 
     @pytest.fixture

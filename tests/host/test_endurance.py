@@ -34,7 +34,7 @@ def test_endless_handlers_delay_their_neighbours_by_milliseconds(tmp_path: Path)
   queue: bad
   func: spin
   concurrency: 3
-  timeout: 3s
+  timeout: 9s
   lifecycle: {auto_start: true}
 - {name: worker, kind: queue.consumer, queue: short, func: note, lifecycle: {auto_start: true}}
 - {name: spin, kind: function.lua, source: "return function() while true do end end"}
@@ -51,10 +51,10 @@ def test_endless_handlers_delay_their_neighbours_by_milliseconds(tmp_path: Path)
         for n in range(3):
             host.publish("app:bad", {"n": n})
         begin = time.monotonic()
-        for n in range(300):
+        for n in range(1000):
             gevent.sleep(max(0.0, begin + n * 0.01 - time.monotonic()))
             host.publish("app:short", {"at": time.monotonic()})
-        wait_for(lambda: len(delays) == 300)
+        wait_for(lambda: len(delays) == 1000)
         # The three ended at their timeout, as failed attempts.
         wait_for(lambda: host.info("app:dead").ready == 3)
         errors = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from tests.host.apps import Gate, make_host, wait_for
 from wippy_lua import Host
 from wippy_lua.errors import CallError, ConfigError, Kind
+from wippy_lua.lua.runtime import VM
 
 ENTRIES = """\
 - {name: run, kind: function.lua, modules: [funcs, ctx, gate, time], source: file://run.lua}
@@ -223,6 +225,22 @@ def test_stopping_the_host_ends_nested_calls(app: App) -> None:
     with pytest.raises(CallError) as caught:
         running.get(timeout=5)
     assert caught.value.kind is Kind.CANCELED
+
+
+def test_a_call_that_failed_keeps_no_vm(app: App) -> None:
+    host = app.start(
+        'for i = 1, 5 do funcs.call("app:other") funcs.async("app:other") end',
+        "local t = {} while true do t[#t + 1] = ('x'):rep(100000) .. #t end",
+    )
+    gc.collect()
+    gc.disable()  # what is in no cycle goes without it
+    try:
+        call(host)
+        wait_for(lambda: not list(host._app.functions.active()))
+        known = [vm for vm in gc.get_objects() if isinstance(vm, VM)]
+        assert len(known) == host._app.functions.vm_count()
+    finally:
+        gc.enable()
 
 
 def test_a_future_of_an_earlier_call_is_released(app: App) -> None:

@@ -169,16 +169,27 @@ def test_a_method_called_with_a_dot_is_an_error_of_the_script(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("text", "nanoseconds"),
-    [("1m30s", 90 * 10**9), ("1ns", 1), ("1.5us", 1500), ("0", 0), ("8760h", 8760 * 3600 * 10**9)],
+    [
+        ("1m30s", 90 * 10**9),
+        ("1ns", 1),
+        ("1.5us", 1500),
+        ("0", 0),
+        ("8760h", 8760 * 3600 * 10**9),
+        ("-1.5s", -1_500_000_000),
+        ("100000h1ns", 360_000_000_000_000_001),
+        (".5ms", 500_000),
+    ],
 )
 def test_parse_duration_returns_nanoseconds(tmp_path: Path, text: str, nanoseconds: int) -> None:
-    result = evaluate(tmp_path, f'{{time.parse_duration("{text}")}}')
+    result = evaluate(tmp_path, f'{{time.parse_duration("{text}"):nanoseconds()}}')
     assert result == [nanoseconds]
     assert isinstance(result, list)
     assert isinstance(result[0], int)
 
 
-@pytest.mark.parametrize("argument", ['"1"', '"-1s"', '"1y"', "5", "nil"])
+@pytest.mark.parametrize(
+    "argument", ['"1"', '"-"', '""', '"1y"', '"2562048h"', '"1h 1m"', '"."', "1e300", "0/0", "nil"]
+)
 def test_parse_duration_refuses_what_is_none(tmp_path: Path, argument: str) -> None:
     result = evaluate(tmp_path, f"problem(time.parse_duration({argument}))")
     assert isinstance(result, dict)

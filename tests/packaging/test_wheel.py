@@ -56,6 +56,7 @@ def test_the_wheel_holds_the_lua_files_and_the_marker_of_types(wheel: Path) -> N
     assert {
         "wippy_lua/py.typed",
         "wippy_lua/stdlib/queue.lua",
+        "wippy_lua/stdlib/time/point.lua",
         "wippy_lua/lua/vm/boot.lua",
     } <= names
     tops = {name.split("/")[0] for name in names}

@@ -9,20 +9,29 @@ from wippy_lua.clock import Clock
 from wippy_lua.errors import ConfigError
 from wippy_lua.functions import Functions
 from wippy_lua.log import Log
+from wippy_lua.lua.modules.base64 import Base64Module
+from wippy_lua.lua.modules.env import EnvModule
 from wippy_lua.lua.modules.fs import Folder, FsModule
 from wippy_lua.lua.modules.funcs import FuncsModule
+from wippy_lua.lua.modules.hash import HashModule
+from wippy_lua.lua.modules.json import JsonModule
 from wippy_lua.lua.modules.logger import LoggerModule
 from wippy_lua.lua.modules.queue import App, QueueModule
+from wippy_lua.lua.modules.registry import RegistryModule
+from wippy_lua.lua.modules.security import SecurityModule
 from wippy_lua.lua.modules.store import StoreModule
 from wippy_lua.lua.modules.time import TimeModule
+from wippy_lua.lua.modules.uuid import UuidModule
 from wippy_lua.lua.program import Program
 from wippy_lua.lua.resolver import PythonModule, Resolver
 from wippy_lua.lua.runtime import HostFunction, Module, Natives
 from wippy_lua.queue.manager import QueueManager
+from wippy_lua.registry.configs import host_spec
 from wippy_lua.registry.entry import Entry
 from wippy_lua.registry.kinds import DirectorySpec, MemoryStoreSpec
 from wippy_lua.registry.problem import Problem, problem_at
 from wippy_lua.registry.registry import Registry
+from wippy_lua.security.policies import Policies
 from wippy_lua.store.memory import MemoryStore
 
 
@@ -32,22 +41,30 @@ class Libraries:
     def __init__(
         self,
         manager: QueueManager,
+        policies: Policies,
         python_modules: Mapping[str, PythonModule],
+        env: Mapping[str, str],
         clock: Clock,
         log: Log,
         log_level: str,
     ) -> None:
         self._manager = manager
+        self._env = env
         self._clock = clock
         self._log = log
         self._stores: dict[str, MemoryStore] = {}
         self._folders: dict[str, Folder] = {}
         self._logger = LoggerModule(log, log_level)
         self._functions: dict[str, Mapping[str, HostFunction]] = {
+            "base64": Base64Module().functions(),
             "fs": FsModule(self._folders).functions(),
+            "hash": HashModule().functions(),
+            "json": JsonModule().functions(),
             "logger": self._logger.functions(),
+            "security": SecurityModule(policies).functions(),
             "store": StoreModule(self._stores).functions(),
             "time": TimeModule(clock).functions(),
+            "uuid": UuidModule(clock).functions(),
         }
         self._resolver = Resolver(self._functions, python_modules)
 
@@ -71,6 +88,8 @@ class Libraries:
 
         Raises ConfigError with each `fs.directory` that names no folder.
         """
+        self._functions["env"] = EnvModule(self._env, host_spec(registry).env).functions()
+        self._functions["registry"] = RegistryModule(registry).functions()
         for entry in registry.find("store.memory"):
             self._stores[entry.id] = self._store(entry)
         directories = registry.find("fs.directory")

@@ -33,6 +33,7 @@ from wippy_lua.queue.settle import (
     out_of_attempts,
     settle,
 )
+from wippy_lua.security.context import Security
 
 #: Calls a function with a body; `Functions.handle`.
 Handle = Callable[[Call, int, bytes], Outcome]
@@ -57,6 +58,7 @@ class Consumer:
         dead_letter: DeadLetterMove | None,
         clock: Clock,
         log: Log,
+        security: Security | None = None,
     ) -> None:
         self.config = config
         self._queue = queue
@@ -67,6 +69,7 @@ class Consumer:
         self._log = log.bind(
             logger="consumer", consumer=config.id, queue=config.queue, function=config.func
         )
+        self._security = security
         self._timeout = inf if config.timeout is None else config.timeout
         self._last_attempt = inf if queue.dead_letter is None else queue.dead_letter.max_attempts
         self._settler: Settler = self._settle_early  # bound once: each call is given it
@@ -159,7 +162,15 @@ class Consumer:
     def _call(self, delivery: Delivery) -> Outcome:
         config, message = self.config, delivery.message
         deadline = monotonic() + self._timeout
-        call = Call(config.func, deadline, delivery, config.id, config.queue, self._settler)
+        call = Call(
+            config.func,
+            deadline,
+            delivery,
+            config.id,
+            config.queue,
+            self._settler,
+            security=self._security,
+        )
         self._calls.add(call)
         try:
             outcome = self._handle(call, body_kind(message.content_type), message.body)

@@ -23,6 +23,8 @@ class Capabilities:
     priority: bool = True
     ttl: bool = True
     max_length: bool = True
+    #: Messages outlive the process.
+    durable: bool = True
     #: `release(0, charged=False)` gives the attempt back.
     uncharged_release: bool = True
     #: `move` is one transaction.

@@ -11,7 +11,7 @@ from wippy_lua.registry.files import display_name, read_file
 from wippy_lua.registry.kinds import KINDS, LATER_KINDS
 from wippy_lua.registry.problem import Mark, Problem
 from wippy_lua.registry.suggest import did_you_mean
-from wippy_lua.registry.tree import Item, Node, describe, to_plain
+from wippy_lua.registry.tree import Item, Node, describe, node_at, path_of, to_plain
 
 FILE_SCHEME = "file://"
 
@@ -85,11 +85,14 @@ def _kind(declaration: Declaration, decoder: Decoder) -> str:
 def _entry(declaration: Declaration, kind: str, decoder: Decoder, root: Path) -> Entry | None:
     row, items = KINDS[kind], declaration.items
     fields = {name: item for name, item in items.items() if name not in COMMON_FIELDS}
-    spec = decoder.struct(Node(declaration.mark, fields), row.spec, unused=row.unused)
+    node = Node(declaration.mark, fields)
+    spec = decoder.struct(node, row.spec, unused=row.unused)
     meta = _meta(items.get("meta"), decoder)
     source = _source(declaration, decoder, root)
     if spec is None:
         return None
+    for steps, message in spec.problems():
+        decoder.report(node_at(node, steps).mark, f"{path_of(steps)} {message}")
     return Entry(
         id=declaration.id,
         kind=kind,
@@ -99,6 +102,7 @@ def _entry(declaration: Declaration, kind: str, decoder: Decoder, root: Path) ->
         meta=meta,
         source=source,
         modules=tuple(decoder.modules),
+        groups=tuple(decoder.groups),
         references=tuple(decoder.references),
     )
 

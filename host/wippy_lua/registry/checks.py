@@ -56,6 +56,15 @@ def check_modules(entry: Entry, known: Collection[str] | None) -> Iterator[Probl
             yield problem_at(mark, entry.id, message)
 
 
+def check_groups(entries: Iterable[Entry], known: Collection[str]) -> Iterator[Problem]:
+    """Yields a problem for each group that a service names and no policy is in."""
+    for entry in entries:
+        for group, mark in entry.groups:
+            if group not in known:
+                message = f"no security.policy is in group {group!r}{did_you_mean(group, known)}"
+                yield problem_at(mark, entry.id, message)
+
+
 def check_single_host(entries: Iterable[Linked]) -> Iterator[Problem]:
     """Yields a problem for each `host.config` after the first."""
     hosts = [entry for entry in entries if entry.kind == "host.config"]

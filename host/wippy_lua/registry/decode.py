@@ -17,7 +17,7 @@ import msgspec
 from msgspec.structs import FieldInfo
 
 from wippy_lua.registry.entry import Reference, parse_id
-from wippy_lua.registry.fields import Form, Ref
+from wippy_lua.registry.fields import Form, Name, Ref
 from wippy_lua.registry.problem import Mark, Problem, problem_at
 from wippy_lua.registry.suggest import did_you_mean
 from wippy_lua.registry.tree import Item, Node, describe, resolve, to_plain
@@ -42,7 +42,7 @@ class Shape:
 
 
 class Decoder:
-    """Decodes one entry; `problems`, `references`, `sources` and `modules` are what it met."""
+    """Decodes one entry; `problems`, the other lists are what it met."""
 
     def __init__(self, entry: str, namespace: str) -> None:
         self.problems: list[Problem] = []
@@ -50,6 +50,7 @@ class Decoder:
         self.references: list[Reference] = []
         self.sources: list[tuple[str, Mark]] = []
         self.modules: list[tuple[str, Mark]] = []
+        self.groups: list[tuple[str, Mark]] = []
         self._entry = entry
         self._namespace = namespace
 
@@ -228,6 +229,17 @@ class Decoder:
             self.modules.append((text, node.mark))
         return text
 
+    def _group(self, node: Node, path: str) -> str | None:
+        text = self._not_empty(node, path)
+        if text:
+            self.groups.append((text, node.mark))
+        return text
+
+    def _one_or_many(self, node: Node, path: str) -> tuple[object, ...]:
+        if isinstance(node.value, list):
+            return self._tuple(node, Name, path)
+        return (self._not_empty(node, path),)
+
     def _bounded(self, node: Node, value: object, shape: Shape, path: str) -> object:
         if shape.bounds is not None and isinstance(value, int | float):
             low, high = shape.bounds.ge, shape.bounds.le
@@ -248,6 +260,8 @@ class Decoder:
         Form.SOURCE: _source,
         Form.MODULE: _module,
         Form.NOT_EMPTY: _not_empty,
+        Form.GROUP: _group,
+        Form.ONE_OR_MANY: _one_or_many,
     }
 
 

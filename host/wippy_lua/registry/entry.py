@@ -80,8 +80,8 @@ class Entry:
     """One declared thing: `spec` is the struct that `kinds.py` has for its kind.
 
     `folder` is the one that relative paths in the entry start from; `modules` are what Lua may
-    require, each with the place that names it. `named` are the entries that it refers to, by ID;
-    only `Registry.with_named` fills it.
+    require, `groups` those of policies that it acts by, each with the place that names it. `named`
+    are the entries that it refers to, by ID; only `Registry.with_named` fills it.
     """
 
     id: str
@@ -92,6 +92,7 @@ class Entry:
     meta: Mapping[str, object] = field(default_factory=dict)
     source: Source | None = None
     modules: tuple[tuple[str, Mark], ...] = ()
+    groups: tuple[tuple[str, Mark], ...] = ()
     references: tuple[Reference, ...] = ()
     named: Mapping[str, Entry] = field(default_factory=dict)
 

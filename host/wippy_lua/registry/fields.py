@@ -18,6 +18,8 @@ class Form(Enum):
     SOURCE = auto()
     MODULE = auto()
     NOT_EMPTY = auto()
+    GROUP = auto()
+    ONE_OR_MANY = auto()
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,10 @@ class Ref:
 Duration: TypeAlias = Annotated[float, Form.DURATION]
 Size: TypeAlias = Annotated[int, Form.SIZE]
 Name: TypeAlias = Annotated[str, Form.NOT_EMPTY]
+#: A list, or one name that stands for a list of one.
+Names: TypeAlias = Annotated[tuple[str, ...], Form.ONE_OR_MANY]
+#: Names of groups that `security.policy` entries are in.
+Groups: TypeAlias = tuple[Annotated[str, Form.GROUP], ...]
 
 #: `file://x.lua`, relative to the YAML file, or Lua text.
 LuaSource: TypeAlias = Annotated[str, Form.SOURCE]

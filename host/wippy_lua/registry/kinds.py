@@ -5,7 +5,7 @@ A default here is the default of the documentation. Durations are seconds, sizes
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -20,10 +20,12 @@ from wippy_lua.registry.fields import (
     Duration,
     Factor,
     FunctionRef,
+    Groups,
     Imports,
     LuaSource,
     Modules,
     Name,
+    Names,
     NotNegative,
     Options,
     PolicyRef,
@@ -33,6 +35,8 @@ from wippy_lua.registry.fields import (
     Share,
     Size,
 )
+from wippy_lua.registry.tree import Step
+from wippy_lua.security.condition import Condition, ConditionError, Operator
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -42,19 +46,23 @@ GIB = 1024 * MIB
 class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The fields of one kind, decoded and in range; references are full IDs."""
 
+    def problems(self) -> Iterator[tuple[tuple[Step, ...], str]]:
+        """Yields what no field shows by itself: the way to a value, and what is wrong with it."""
+        yield from ()
 
-class Actor(Spec, frozen=True, kw_only=True):
+
+class ActorSpec(Spec, frozen=True, kw_only=True):
     """Whom a service acts as."""
 
     id: Name
     meta: Options = field(default_factory=dict)
 
 
-class SecurityContext(Spec, frozen=True, kw_only=True):
+class SecuritySpec(Spec, frozen=True, kw_only=True):
     """What a service is allowed to do, and as whom."""
 
-    actor: Actor | None = None
-    groups: tuple[Name, ...] = ()
+    actor: ActorSpec | None = None
+    groups: Groups = ()
     policies: tuple[PolicyRef, ...] = ()
 
 
@@ -79,7 +87,7 @@ class Lifecycle(Spec, frozen=True, kw_only=True):
     stop_timeout: Duration = 10.0
     stable_threshold: Duration = 5.0
     restart: Restart = Restart()
-    security: SecurityContext = SecurityContext()
+    security: SecuritySpec = SecuritySpec()
 
     @property
     def dependencies(self) -> tuple[str, ...]:
@@ -260,6 +268,49 @@ class DirectorySpec(Spec, frozen=True, kw_only=True):
     directory: Name
 
 
+class ConditionSpec(Spec, frozen=True, kw_only=True):
+    """One condition of a policy; `value` or `value_from`, by the operator."""
+
+    field: Name
+    operator: Operator
+    value: object = None
+    value_from: Name | None = None
+
+    def condition(self) -> Condition:
+        """Returns the condition; raises ConditionError when it could not mean anything."""
+        return Condition(self.field, self.operator, self.value, self.value_from)
+
+
+class RuleSpec(Spec, frozen=True, kw_only=True):
+    """What a policy says, and to what; `*` in an action or a resource is any text."""
+
+    actions: Names
+    resources: Names
+    effect: Literal["allow", "deny"]
+    conditions: tuple[ConditionSpec, ...] = ()
+
+
+class PolicySpec(Spec, frozen=True, kw_only=True):
+    """`security.policy`."""
+
+    policy: RuleSpec
+    groups: tuple[Name, ...] = ()
+
+    def conditions(self) -> tuple[Condition, ...]:
+        """Returns the conditions, all of which have to hold."""
+        return tuple(each.condition() for each in self.policy.conditions)
+
+    def problems(self) -> Iterator[tuple[tuple[Step, ...], str]]:
+        for name in ("actions", "resources"):
+            if not getattr(self.policy, name):
+                yield ("policy", name), "must not be empty: the policy would match nothing"
+        for index, each in enumerate(self.policy.conditions):
+            try:
+                each.condition()
+            except ConditionError as error:
+                yield ("policy", "conditions", index, error.part), str(error)
+
+
 class HostSpec(Spec, frozen=True, kw_only=True):
     """`host.config`; `stall_limit` 0 is no watchdog, `env` the names that Lua may read."""
 
@@ -296,13 +347,13 @@ KINDS: Mapping[str, Row] = {
     "process.service": Row(ProcessServiceSpec, frozenset({"host"})),
     "store.memory": Row(MemoryStoreSpec, frozenset({"lifecycle"})),
     "fs.directory": Row(DirectorySpec, frozenset({"auto_init", "lifecycle", "mode"})),
+    "security.policy": Row(PolicySpec),
     "host.config": Row(HostSpec),
 }
 
 #: Kinds that are designed and not built yet; naming one is no misspelling.
 LATER_KINDS = frozenset(
     {
-        "security.policy",
         "store.sqlite",
     }
 )

@@ -11,12 +11,14 @@ from wippy_lua.errors import ConfigError
 from wippy_lua.registry.build import Built, Declaration, build
 from wippy_lua.registry.checks import (
     check_cycles,
+    check_groups,
     check_modules,
     check_references,
     check_single_host,
     queue_warnings,
 )
 from wippy_lua.registry.entry import Entry, is_of_kind, parse_id
+from wippy_lua.registry.kinds import PolicySpec
 from wippy_lua.registry.problem import Mark, Problem, at, in_file_order, problem_at
 from wippy_lua.registry.tree import Item, TreeError, from_plain
 
@@ -120,6 +122,8 @@ class Registry:
                 problems += check_modules(each.entry, self._modules)
                 self._entries[each.id] = each.entry
                 self._warnings += each.warnings
+        if not any(each.kind == "security.policy" and each.entry is None for each in built):
+            problems += check_groups(self, self._groups())
         problems += check_single_host(built)
         problems += check_cycles(built)
         self._warnings += queue_warnings(list(self))
@@ -138,10 +142,15 @@ class Registry:
         yield from check_references(built, ChainMap({built.id: built.kind}, self._kinds))
         if built.entry is not None:
             yield from check_modules(built.entry, self._modules)
+            yield from check_groups([built.entry], self._groups())
         if built.kind == "host.config":
             yield from check_single_host([*self.find(built.kind), built])
         # Nothing can refer to an entry before it exists, so it can only wait for itself.
         yield from check_cycles([built])
+
+    def _groups(self) -> frozenset[str]:
+        policies = (entry.spec_as(PolicySpec) for entry in self.find("security.policy"))
+        return frozenset(group for policy in policies for group in policy.groups)
 
     def _place(self, entry_id: str, level_of: dict[str, int]) -> None:
         """Finds the level of an entry and of all below it, without recursion."""

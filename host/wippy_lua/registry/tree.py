@@ -15,6 +15,8 @@ from wippy_lua.registry.problem import Mark
 
 MAX_DEPTH = 64  #: lists and maps inside each other
 
+#: From a value to one inside it: a key of a map, or an index of a list.
+Step: TypeAlias = str | int
 Scalar: TypeAlias = bool | int | float | str | None
 
 
@@ -103,6 +105,22 @@ def to_plain(node: Node) -> object:
     if isinstance(node.value, list):
         return [to_plain(child) for child in node.value]
     return node.value
+
+
+def node_at(node: Node, steps: Sequence[Step]) -> Node:
+    """Returns the value at the end of the steps, or the last one on the way that is there."""
+    for step in steps:
+        if isinstance(node.value, dict) and step in node.value:
+            node = node.value[str(step)].node
+        elif isinstance(node.value, list) and isinstance(step, int):
+            node = node.value[step]
+    return node
+
+
+def path_of(steps: Sequence[Step]) -> str:
+    """Returns how messages name a value: "policy.conditions[0].value"."""
+    texts = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps]
+    return "".join(texts).removeprefix(".")
 
 
 def describe(node: Node) -> str:

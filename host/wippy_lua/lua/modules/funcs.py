@@ -22,6 +22,7 @@ from wippy_lua.errors import CallError, Kind, WippyError
 from wippy_lua.functions import Functions
 from wippy_lua.log import Log
 from wippy_lua.lua.runtime import HostFunction
+from wippy_lua.security.context import check
 
 MAX_DEPTH = 16  #: calls within calls
 MAX_FUTURES = 1000  #: of one call: those that run, and those whose result it has not taken
@@ -166,6 +167,8 @@ class FuncsModule:
         if call.depth >= MAX_DEPTH:
             raise _invalid(f"calls nest {MAX_DEPTH} deep: {call.function} calls {_text(function)}")
         timeout = self._functions.program(_text(function)).timeout
+        if call.security is not None:
+            check(call, "funcs.call", _text(function))
         values = NO_CONTEXT if context is None else _context(context)
         deadline = inf if timeout is None else monotonic() + timeout
         child = call.child(_text(function), deadline, values)

@@ -38,7 +38,7 @@ class LoggerModule:
         """Writes one line with the call's own facts first."""
         line: dict[str, object] = {
             "logger": _text(name) or "lua",
-            **_facts(call),
+            **call.facts(),
             "caller": _text(caller),
         }
         if fields is not None:
@@ -47,16 +47,7 @@ class LoggerModule:
 
     def print(self, call: Call, text: bytes, caller: bytes) -> None:
         """Writes what a script printed."""
-        self._log.info(_text(text), logger="print", **_facts(call), caller=_text(caller))
-
-
-def _facts(call: Call) -> dict[str, object]:
-    facts: dict[str, object] = {"function": call.function}
-    if call.consumer:
-        facts |= {"consumer": call.consumer, "queue": call.queue}
-    if call.delivery is not None:
-        facts |= {"message_id": call.delivery.message.id, "attempt": call.delivery.attempt}
-    return facts
+        self._log.info(_text(text), logger="print", **call.facts(), caller=_text(caller))
 
 
 #: Names that a line has already; a script's field of that name gets an underscore.

@@ -20,6 +20,7 @@ from wippy_lua.queue.manager import (
 )
 from wippy_lua.queue.message import Delivery, Header, Message
 from wippy_lua.queue.settle import Nacked, Outcome, Rejected, Snoozed, Success
+from wippy_lua.security.context import check_publish
 from wippy_lua.units import parse_duration
 
 _decode_headers = msgspec.msgpack.Decoder(dict[str, Header]).decode
@@ -85,6 +86,8 @@ class QueueModule:
         if call.loading:
             raise _loading("publish")
         name = _text(queue)
+        if call.security is not None:
+            check_publish(call.security, name, call)
         wanted = DEFAULT_OPTIONS if options is None else _options(options)
         message = self._message(body, kind, headers, wanted)
         self._manager.publish(name, (message,), wanted)
@@ -106,6 +109,8 @@ class QueueModule:
         if call.loading:
             raise _loading("publish_many")
         name = _text(queue)
+        if call.security is not None:
+            check_publish(call.security, name, call)
         wanted = DEFAULT_OPTIONS if options is None else _options(options)
         if wanted.id is not None:
             raise _invalid("option id: publish_many gives each message an ID of its own")

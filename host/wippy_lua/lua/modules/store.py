@@ -8,6 +8,7 @@ from math import inf
 from wippy_lua.call import Call
 from wippy_lua.errors import Kind, WippyError
 from wippy_lua.lua.runtime import HostFunction
+from wippy_lua.security.context import check
 from wippy_lua.store.memory import MemoryStore
 from wippy_lua.units import parse_duration
 
@@ -31,32 +32,41 @@ class StoreModule:
         }
 
     def open(self, _call: Call, store: bytes) -> bool:
-        """Returns true when the store exists."""
-        self._store(store)
+        """Returns true when the store exists; what is then done with it needs permission."""
+        self._find(store)
         return True
 
-    def get(self, _call: Call, store: bytes, key: bytes) -> bytes | None:
+    def get(self, call: Call, store: bytes, key: bytes) -> bytes | None:
         """Returns a key's packed value; nil when it has none."""
-        return self._store(store).get(_checked(key))
+        return self._store(call, "get", store).get(_checked(key))
 
     def set(
         self, call: Call, store: bytes, key: bytes, value: bytes, ttl: float | bytes | None = None
     ) -> bool:
         """Sets a key's packed value."""
         _refuse_while_loading(call, "set")
-        self._store(store).set(_checked(key), value, inf if ttl is None else _seconds(ttl))
+        self._store(call, "set", store).set(
+            _checked(key), value, inf if ttl is None else _seconds(ttl)
+        )
         return True
 
-    def has(self, _call: Call, store: bytes, key: bytes) -> bool:
+    def has(self, call: Call, store: bytes, key: bytes) -> bool:
         """Tells whether a key has a value."""
-        return self._store(store).has(_checked(key))
+        return self._store(call, "has", store).has(_checked(key))
 
     def delete(self, call: Call, store: bytes, key: bytes) -> bool:
         """Removes a key; tells whether it had a value."""
         _refuse_while_loading(call, "delete")
-        return self._store(store).delete(_checked(key))
+        return self._store(call, "delete", store).delete(_checked(key))
 
-    def _store(self, name: bytes) -> MemoryStore:
+    def _store(self, call: Call, verb: str, name: bytes) -> MemoryStore:
+        """Returns a store that the call may use so; raises WippyError."""
+        store = self._find(name)
+        if call.security is not None:
+            check(call, f"store.{verb}", name.decode())
+        return store
+
+    def _find(self, name: bytes) -> MemoryStore:
         store_id = name.decode("utf-8", "replace")
         store = self._stores.get(store_id)
         if store is None:

@@ -29,7 +29,7 @@ def from_entry(_entry: Entry, clock: Clock, _log: Log) -> MemoryDriver:
 class MemoryDriver:
     """Keeps the queues of one process; nothing of it reaches a disk."""
 
-    capabilities = Capabilities()
+    capabilities = Capabilities(durable=False)
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
