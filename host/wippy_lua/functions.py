@@ -80,7 +80,9 @@ class Functions:
     def handle(self, call: Call, kind: int, body: bytes) -> Outcome:
         """Calls a function with a message's body; blocks until it ended, raises nothing of it."""
         try:
-            pool = self._pool(call.function)
+            pool = self._pools.get(call.function)
+            if pool is None:
+                pool = self._pool(call.function)  # raises what is wrong
             vm = pool.acquire()
         except WippyError as error:
             return Failure(error, getattr(error, "stack", ""))

@@ -25,6 +25,7 @@ from tests.benchmarks.cases import LARGE, SMALL, Case
 from tests.benchmarks.workload import Workload
 from tests.drivers.rabbitmq import RabbitMQ
 from wippy_lua import Host
+from wippy_lua.log import NullLog
 
 PREFETCH = 200
 ACK_EVERY = 100
@@ -123,7 +124,7 @@ def ours(work: Workload, server: RabbitMQ) -> float:
             )
         )
         handled = _Handled(work.count - 100 * work.concurrency)
-        with Host(folder, modules={"done": {"add": handled.add}}) as host:
+        with Host(folder, log=NullLog(), modules={"done": {"add": handled.add}}) as host:
             begin = time.perf_counter()
             host.start_service("bench:consumer")
             handled.enough.wait()

@@ -10,6 +10,7 @@ import gevent
 
 from tests.benchmarks.workload import BODY, Workload
 from wippy_lua import Host
+from wippy_lua.log import NullLog
 
 INDEX = """\
 version: "1.0"
@@ -50,7 +51,7 @@ def run(work: Workload) -> float:
     with TemporaryDirectory() as folder:
         Path(folder, "_index.yaml").write_text(INDEX.format(concurrency=work.concurrency))
         Path(folder, "publisher.lua").write_text(PUBLISHER)
-        with Host(folder) as host:
+        with Host(folder, log=NullLog()) as host:
             begin = time.perf_counter()
             host.call("bench:publisher", work.count, work.items)
             while host.info("bench:work").message_count:

@@ -21,6 +21,7 @@ from tests.benchmarks.cases import LARGE, SMALL, Case
 from tests.benchmarks.workload import Workload
 from tests.drivers.redis.server import RedisServer
 from wippy_lua import Host
+from wippy_lua.log import NullLog
 
 BATCH = 1000
 INDEX = """\
@@ -96,7 +97,7 @@ def _fill(work: Workload, server: RedisServer, queue: str, folder: Path) -> Host
     """Publishes the messages through a host; returns it, stopped."""
     index = INDEX.format(url=server.url, queue=queue, concurrency=work.concurrency, batch=BATCH)
     (folder / "_index.yaml").write_text(index)
-    host = Host(folder)
+    host = Host(folder, log=NullLog())
     with host:
         publishers = [
             gevent.spawn(_publish, host, work, start, start + BATCH)

@@ -26,6 +26,7 @@ from tests.benchmarks.floor import HANDLER, PLAIN, make_publisher
 from tests.benchmarks.ours import INDEX
 from tests.benchmarks.workload import BODY, Workload
 from wippy_lua import Host
+from wippy_lua.log import NullLog
 
 PUBLISHER = f"""
 local queue = require("queue")
@@ -93,7 +94,7 @@ class Traffic:
         with TemporaryDirectory() as folder:
             Path(folder, "_index.yaml").write_text(index)
             Path(folder, "publisher.lua").write_text(PUBLISHER)
-            with Host(folder) as host:
+            with Host(folder, log=NullLog()) as host:
                 begin = time.perf_counter()
                 publishers = [
                     gevent.spawn(host.call, "bench:publisher", share, work.items, self.size)

@@ -25,6 +25,7 @@ from tests.benchmarks.cases import LARGE, SMALL, Case
 from tests.benchmarks.workload import Workload
 from tests.drivers.sqs.server import Server, running
 from wippy_lua import Host
+from wippy_lua.log import NullLog
 
 BATCH = 10
 KEYS = {"access_key_id": "bench", "secret_access_key": "bench"}
@@ -103,7 +104,7 @@ def ours(work: Workload, server: Server) -> float:
         )
         Path(folder, "_index.yaml").write_text(index)
         handled = _Handled(work.count)
-        with Host(folder, modules={"done": {"add": handled.add}}) as host:
+        with Host(folder, log=NullLog(), modules={"done": {"add": handled.add}}) as host:
             begin = time.perf_counter()
             host.start_service("bench:consumer")
             handled.all.wait()

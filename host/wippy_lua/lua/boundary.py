@@ -120,6 +120,8 @@ def native(boundary: Boundary, function: HostFunction) -> Callable[..., object]:
         if call.end is not None:
             return KILLED
         if type(result) is bytes:  # what most host functions return
+            if boundary.lua.get_memory_used() + len(result) < boundary.headroom:
+                return True, result
             return OK_LIFTED if boundary.lift(len(result)) else True, result
         return _answer(boundary, function, result)
 

@@ -143,7 +143,7 @@ class Consumer:
         if self._stopping:  # it was on its way when delivery ended
             self._apply(delivery, GIVE_BACK)
             return
-        outcome = self._outcome(delivery)
+        outcome = self._begin(delivery) or self._call(delivery)
         if outcome is SUCCESS:
             self._apply(delivery, ACK)
             return
@@ -151,13 +151,14 @@ class Consumer:
         self._report(delivery, outcome, decision)
         self._apply(delivery, decision)
 
-    def _outcome(self, delivery: Delivery) -> Outcome:
+    def _begin(self, delivery: Delivery) -> Outcome | None:
+        """Returns the outcome of a delivery that is not to be handled."""
         if delivery.attempt > self._last_attempt:
             # Its last attempt never came to a decision. What ends its host would end this one too.
             return out_of_attempts(delivery.attempt)
         if self.config.auto_ack:
             self._apply(delivery, ACK)
-        return self._call(delivery)
+        return None
 
     def _call(self, delivery: Delivery) -> Outcome:
         config, message = self.config, delivery.message

@@ -106,7 +106,7 @@ class QueueManager:
         Raises QueueNotFound, WippyError of kind INVALID for a body over the queue's
         `max_message_size` or an option out of range, and what `Driver.publish` raises.
         """
-        config, driver = self._route(queue)
+        config, driver = self._routes.get(queue) or self._route(queue)
         for message in messages:
             if len(message.body) > config.max_message_size:
                 raise _too_large(message, config)

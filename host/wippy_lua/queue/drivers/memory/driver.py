@@ -70,7 +70,9 @@ class MemoryDriver:
         ttl: float | None = None,
         timeout: float = 10.0,
     ) -> None:
-        target = self._serving(queue)
+        target = self._queues.get(queue) if self._running else None
+        if target is None:
+            target = self._serving(queue)  # raises what is wrong
         due, expires = 0.0, inf
         if delay > 0 or ttl is not None:
             now = self._clock.monotonic()
