@@ -44,6 +44,13 @@ class Verdict:
     problems: tuple[str, ...]
 
     @property
+    def figures(self) -> str:
+        return (
+            f"{self.lost} lost, {self.duplicates} duplicates,"
+            f" {self.charged} attempts charged, bound {self.bound}"
+        )
+
+    @property
     def word(self) -> str:
         return "FAILED" if self.problems else "kept"
 
