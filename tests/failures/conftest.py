@@ -45,7 +45,7 @@ def redis_broker(redis_server: RedisServer) -> Broker:
 
 @pytest.fixture
 def amqp_broker(rabbitmq: RabbitMQ) -> Broker:
-    return Broker("amqp", {"url": rabbitmq.url})
+    return Broker("amqp", {"url": rabbitmq.url}, sends_again=True)
 
 
 @pytest.fixture

@@ -11,7 +11,16 @@ from uuid import uuid4
 
 import gevent
 
-from tests.failures.crash import CONSUMER, HANDLER, QUEUE, Progress, Publisher
+from tests.failures.crash import (
+    CONCURRENCY,
+    CONSUMER,
+    HANDLER,
+    PREFETCH,
+    PUBLISHERS,
+    QUEUE,
+    Progress,
+    Publisher,
+)
 from tests.failures.places import Broker
 from tests.failures.verdict import Handling, Limits, Verdict, judge
 from tests.host.apps import write_app
@@ -20,6 +29,8 @@ from wippy_lua.errors import WippyError
 from wippy_lua.log import Log, NullLog
 
 WORK_SECONDS = 0.001
+#: Deliveries that the handling host has at most.
+HELD = PREFETCH + CONCURRENCY
 #: How drivers say that a connection is no longer there.
 NOTICED = ("connection lost", "reading interrupted")
 
@@ -81,13 +92,13 @@ class Flow:
     def __init__(self, broker: Broker, handling: Path, publishing: Path) -> None:
         entries = broker.entry() + QUEUE.format(name=f"flow-{uuid4().hex}")
         self.record = Record()
-        self.notices = [Notices(), Notices()]
+        self._sends_again = broker.sends_again
+        self._notices = [Notices(), Notices()]
         write_app(handling, entries + CONSUMER, handler=HANDLER)
         write_app(publishing, entries)
         modules = {"work": self.record.functions()}
-        self._handling = Host(handling, modules=modules, log=self.notices[0], log_level="debug")
-        self._publishing = Host(publishing, log=self.notices[1], log_level="debug")
-        self._publisher: Dropping | None = None
+        self._handling = Host(handling, modules=modules, log=self._notices[0], log_level="debug")
+        self._publishing = Host(publishing, log=self._notices[1], log_level="debug")
 
     @contextmanager
     def running(self, messages: int, settling: float = 0.0) -> Iterator[Dropping]:
@@ -110,5 +121,13 @@ class Flow:
         assert left is not None, "the broker does not count"
         return left
 
-    def verdict(self, publisher: Dropping, left: int, limits: Limits) -> Verdict:
+    def noticed_after(self, moment: float) -> float | None:
+        """Returns the seconds until both hosts knew of a fault; None while one does not."""
+        known = [s for each in self._notices if (s := each.seconds_after(moment)) is not None]
+        return max(known) if len(known) == len(self._notices) else None
+
+    def verdict(self, publisher: Dropping, left: int, faults: int) -> Verdict:
+        """Judges a run in which each of so many faults hit both hosts."""
+        sent = PUBLISHERS if self._sends_again else 0
+        limits = Limits(faults, HELD, sent)
         return judge(publisher.attempted, publisher.recorded, self.record.handlings, left, limits)

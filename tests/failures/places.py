@@ -25,6 +25,8 @@ class Broker:
     fields: Mapping[str, str]
     #: A lost host's messages come back after it; without one they come at once.
     lease: str | None = None
+    #: Whether a message whose confirm was lost is sent again, and so may be stored twice.
+    sends_again: bool = False
 
     def entry(self) -> str:
         """Returns the entry `broker` as one line of YAML."""

@@ -8,10 +8,9 @@ from pathlib import Path
 import gevent
 import pytest
 
-from tests.failures.crash import CONCURRENCY, IS_LONG, PREFETCH, Plan, a_seed
+from tests.failures.crash import IS_LONG, Plan, a_seed
 from tests.failures.flow import Flow, Record
 from tests.failures.places import Breakable, Folder
-from tests.failures.verdict import Limits
 
 MESSAGES, TIMEOUT = (20_000, 300) if IS_LONG else (1_000, 120)
 KILLS = {"redis": 5, "amqp": 5} if IS_LONG else {"redis": 2, "amqp": 1}
@@ -33,7 +32,7 @@ def test_a_broker_that_is_killed_again_and_again_loses_nothing(
     with flow.running(plan.messages, breakable.settling) as publisher:
         pauses = [kill(breakable, flow.record, *moment) for moment in plan.moments()]
         left = flow.drain(publisher)
-    verdict = flow.verdict(publisher, left, Limits(plan.kills, PREFETCH + CONCURRENCY))
+    verdict = flow.verdict(publisher, left, plan.kills)
     figures.append(
         f"{name:7} {plan.messages} messages, {plan.kills} kills of the broker (seed {plan.seed}):"
         f" {verdict.figures}, {publisher.dropped} publishes failed,"
