@@ -14,6 +14,7 @@ from tests.failures.crash import IS_LONG, PATIENCE, Plan, a_seed
 from tests.failures.flow import HELD, Flow
 from tests.failures.places import Breakable, Broker, Folder
 from tests.host.apps import wait_for
+from wippy_lua.queue.drivers.redis.reader import LONGEST_READ
 from wippy_lua.queue.drivers.redis.wire import ANSWER_TIMEOUT
 from wippy_lua.units import parse_duration
 
@@ -27,6 +28,9 @@ FIELDS = {"redis": {}, "amqp": {"heartbeat": "1s", "reconnect_delay": "100ms"}}
 #: Seconds in which a host notices that nothing comes through any more. AMQP: three heartbeats,
 #: and two. Redis: what waits for an answer; the leases ask for one four times in their time.
 HALF_OPEN_SECONDS = {"redis": ANSWER_TIMEOUT + parse_duration(LEASE) / 4 + 1.0, "amqp": 5.0}
+#: Seconds until messages come again over new connections. Redis: a read that waits on the server
+#: ends after LONGEST_READ, and its answer has its time then.
+FORGOTTEN_SECONDS = {"redis": LONGEST_READ + ANSWER_TIMEOUT + 1.0, "amqp": 6.0}
 
 
 @pytest.fixture
@@ -100,3 +104,24 @@ def test_a_half_open_connection_is_given_up_in_time_and_nothing_is_lost(
     )
     assert not verdict.problems
     assert noticed <= HALF_OPEN_SECONDS[remote.name]
+
+
+@pytest.mark.timeout(TIMEOUT)
+def test_connections_that_a_firewall_forgot_are_replaced_and_nothing_is_lost(
+    remote: Broker, proxy: Proxy, folder: Folder, own: Path, figures: list[str]
+) -> None:
+    flow = Flow(remote, folder.path, own)
+    with flow.running(MESSAGES) as publisher:
+        assert flow.record.wait_for(lambda: flow.record.count() >= MESSAGES // 4)
+        since, seen = time.monotonic(), flow.record.count()
+        proxy.strand()
+        assert flow.record.wait_for(lambda: flow.record.count() > seen + HELD)
+        again = time.monotonic() - since
+        left = flow.drain(publisher)
+    verdict = flow.verdict(publisher, left, faults=1)
+    figures.append(
+        f"{remote.name:7} {MESSAGES} messages, forgotten once: {verdict.figures},"
+        f" {publisher.dropped} publishes failed, reading again after {again:.1f} s: {verdict.word}"
+    )
+    assert not verdict.problems
+    assert again <= FORGOTTEN_SECONDS[remote.name]
