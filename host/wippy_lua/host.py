@@ -23,7 +23,8 @@ from wippy_lua.call import Call
 from wippy_lua.clock import Clock, SystemClock
 from wippy_lua.errors import CallError, Kind, WippyError
 from wippy_lua.handoff import Handoff
-from wippy_lua.log import Log, NullLog
+from wippy_lua.log import Log
+from wippy_lua.log import make_log as make_default_log
 from wippy_lua.lua.resolver import PythonModule
 from wippy_lua.queue.driver import QueueInfo
 from wippy_lua.queue.manager import PublishOptions
@@ -42,7 +43,8 @@ class Host:
     return plain values, run on the calling greenlet and should wait through gevent only. `env`
     expands `${env:NAME}` in the registry, `overrides` are "namespace:name.field=value".
     `log` gets the host's lines and those of Lua from `log_level` on (default: what the app's
-    `host.config` says); `make_log` makes it instead once that level is known.
+    `host.config` says); `make_log` makes it instead once that level is known. Without either
+    they go to standard error, as those of the command line do; `NullLog()` drops them.
     Raises ConfigError with every problem of the app, Lua that does not load included.
 
     A host belongs to the hub of the thread that started it. `publish`, `call` and `info` may come
@@ -66,7 +68,7 @@ class Host:
             python_modules=modules or {},
             env=os.environ if env is None else env,
             overrides=overrides,
-            make_log=make_log or (lambda _level: log or NullLog()),
+            make_log=make_log or (lambda level: log or make_default_log(level)),
             log_level=log_level,
             clock=clock or SystemClock(),
         )
@@ -223,8 +225,13 @@ class Host:
 
         Delayed messages count, those in dead-letter queues do not. Returns early on `stop`.
         """
-        while not self._stopped.is_set() and not self._app.is_idle():
-            gevent.sleep(DRAIN_POLL_SECONDS)
+        # Two looks in a row: queues of a broker are asked one after the other, and a message may
+        # move on from one that is asked late to one that was asked early.
+        idle, pause = 0, 0.001
+        while not self._stopped.is_set() and idle < 2:
+            idle = idle + 1 if self._app.is_idle() else 0
+            gevent.sleep(pause)
+            pause = min(pause * 2, DRAIN_POLL_SECONDS)
 
     def _check_publish(self, queue: str, actor: Actor | None, scope: Scope | None) -> None:
         if actor is None and scope is None:

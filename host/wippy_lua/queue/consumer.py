@@ -226,7 +226,9 @@ class Consumer:
     def _report(self, delivery: Delivery, outcome: Outcome, decision: Decision) -> None:
         fields: dict[str, object] = _facts(delivery)
         if isinstance(outcome, Failure):
-            fields |= {"error": outcome.error.message, "kind": outcome.error.kind.value}
+            fields["error"] = outcome.error.message
+            if outcome.error.kind:
+                fields["kind"] = outcome.error.kind.value
             if outcome.stack:
                 fields["stack"] = outcome.stack
         if delivery.settled:
