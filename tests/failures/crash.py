@@ -65,11 +65,13 @@ class Plan:
     messages: int
     kills: int
     seed: int
+    #: The part of the messages within which all kills come.
+    part: float = 0.9
 
     def moments(self) -> list[tuple[int, float]]:
         """Returns for each kill after how many handlings it comes, and how many seconds later."""
         chance = random.Random(self.seed)
-        counts = sorted(chance.sample(range(1, self.messages * 9 // 10), self.kills))
+        counts = sorted(chance.sample(range(1, int(self.messages * self.part)), self.kills))
         return [(count, chance.uniform(0, JITTER_SECONDS)) for count in counts]
 
 

@@ -31,6 +31,8 @@ from wippy_lua.log import Log, NullLog
 WORK_SECONDS = 0.001
 #: Deliveries that the handling host has at most.
 HELD = PREFETCH + CONCURRENCY
+#: The part of a run in which faults come: after the last one there must be messages to read.
+PART = 0.5
 #: How drivers say that a connection is no longer there.
 NOTICED = ("connection lost", "reading interrupted")
 

@@ -11,7 +11,7 @@ import pytest
 from tests.drivers.proxy import Proxy
 from tests.failures.conftest import LEASE
 from tests.failures.crash import IS_LONG, PATIENCE, Plan, a_seed
-from tests.failures.flow import HELD, Flow
+from tests.failures.flow import HELD, PART, Flow
 from tests.failures.places import Breakable, Broker, Folder
 from tests.host.apps import wait_for
 from wippy_lua.queue.drivers.redis.reader import LONGEST_READ
@@ -49,7 +49,7 @@ def remote(breakable: Breakable, proxy: Proxy) -> Broker:
 def test_a_cut_connection_is_noticed_within_a_second_and_nothing_is_lost(
     remote: Broker, proxy: Proxy, folder: Folder, own: Path, figures: list[str]
 ) -> None:
-    plan = Plan(MESSAGES, CUTS, a_seed())
+    plan = Plan(MESSAGES, CUTS, a_seed(), PART)
     print("seed", plan.seed)  # noqa: T201 - shown when the test fails, by an error in it too
     flow = Flow(remote, folder.path, own)
     with flow.running(plan.messages) as publisher:
