@@ -20,8 +20,8 @@ class Proxy:
     def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self._target = port
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
-        self._flowing = Event()
-        self._flowing.set()
+        self._flowing = _open_gate()
+        self._stranded: list[Event] = []
         arguments: dict[str, Any] = {} if tls is None else {"ssl_context": tls}
         self._server = StreamServer(("127.0.0.1", 0), self._serve, **arguments)
         self._refusing = False
@@ -37,7 +37,8 @@ class Proxy:
         traceback: TracebackType | None,
     ) -> None:
         self._server.close()
-        self._flowing.set()
+        for gate in [self._flowing, *self._stranded]:
+            gate.set()
         self.cut()
 
     @property
@@ -55,6 +56,15 @@ class Proxy:
         """Forwards nothing any more; neither side hears of it."""
         self._flowing.clear()
 
+    def strand(self) -> None:
+        """Forwards nothing any more on the connections there are, and serves new ones.
+
+        Neither side hears of it, as when a firewall has forgotten its connections.
+        """
+        self._flowing.clear()
+        self._stranded.append(self._flowing)
+        self._flowing = _open_gate()
+
     def thaw(self) -> None:
         """Ends what was frozen, and forwards new connections."""
         self.cut()
@@ -71,7 +81,11 @@ class Proxy:
         server = socket.create_connection(("127.0.0.1", self._target))
         pair = (client, server)
         self._pairs.add(pair)
-        pumps = [gevent.spawn(self._pump, *pair), gevent.spawn(self._pump, *reversed(pair))]
+        gate = self._flowing
+        pumps = [
+            gevent.spawn(_pump, client, server, gate),
+            gevent.spawn(_pump, server, client, gate),
+        ]
         gevent.joinall(pumps, count=1)
         self._pairs.discard(pair)
         for end in pair:
@@ -80,13 +94,20 @@ class Proxy:
         for end in pair:
             end.close()
 
-    def _pump(self, source: socket.socket, target: socket.socket) -> None:
-        try:
-            while data := source.recv(65536):
-                self._flowing.wait()
-                target.sendall(data)
-        except OSError:
-            return  # One end is gone; `_serve` ends the other.
+
+def _open_gate() -> Event:
+    gate = Event()
+    gate.set()
+    return gate
+
+
+def _pump(source: socket.socket, target: socket.socket, gate: Event) -> None:
+    try:
+        while data := source.recv(65536):
+            gate.wait()
+            target.sendall(data)
+    except OSError:
+        return  # One end is gone; `_serve` ends the other.
 
 
 def _shut(end: socket.socket) -> None:

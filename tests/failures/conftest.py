@@ -1,17 +1,19 @@
-"""One broker of each kind for all tests here, and the figures of the crash runs at the end."""
+"""One broker of each kind for all tests here, and the figures of the runs at the end."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.drivers.rabbitmq import RabbitMQ
 from tests.drivers.redis.server import RedisServer
-from tests.failures.places import Broker, Folder
+from tests.failures.places import Breakable, Broker, Folder
 
-#: One line for each crash run.
+#: One line for each run with faults.
 FIGURES = pytest.StashKey[list[str]]()
 
 LEASE = "1s"
@@ -43,7 +45,7 @@ def redis_broker(redis_server: RedisServer) -> Broker:
 
 @pytest.fixture
 def amqp_broker(rabbitmq: RabbitMQ) -> Broker:
-    return Broker("amqp", {"url": rabbitmq.url})
+    return Broker("amqp", {"url": rabbitmq.url}, sends_again=True)
 
 
 @pytest.fixture
@@ -56,6 +58,24 @@ def broker(request: pytest.FixtureRequest) -> Broker:
     """A place for messages; the same servers serve all tests, which use queues of their own."""
     broker: Broker = request.getfixturevalue(f"{request.param}_broker")
     return broker
+
+
+@pytest.fixture
+def redis_breakable(redis_server: RedisServer, redis_broker: Broker) -> Breakable:
+    kill = partial(redis_server.stop, signal.SIGKILL)
+    return Breakable(redis_broker, redis_server.port, kill, redis_server.start)
+
+
+@pytest.fixture
+def amqp_breakable(rabbitmq: RabbitMQ, amqp_broker: Broker) -> Breakable:
+    return Breakable(amqp_broker, rabbitmq.port, rabbitmq.kill, rabbitmq.start, settling=12.0)
+
+
+@pytest.fixture(params=["redis", "amqp"])
+def breakable(request: pytest.FixtureRequest) -> Breakable:
+    """A broker that can be killed, and whose network can fail."""
+    breakable: Breakable = request.getfixturevalue(f"{request.param}_breakable")
+    return breakable
 
 
 @pytest.fixture
@@ -85,6 +105,6 @@ def pytest_terminal_summary(
     """Shows the figures, those of runs that passed too."""
     lines = config.stash.get(FIGURES, [])
     if lines:
-        terminalreporter.section("crash runs")
+        terminalreporter.section("runs with faults")
         for line in lines:
             terminalreporter.write_line(line)

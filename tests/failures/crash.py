@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ POLL_SECONDS = 0.005
 MOST_DRAINS = 5
 #: Seconds that pass at most between a kill's moment in the count of messages and the kill.
 JITTER_SECONDS = 0.05
+IS_LONG = os.environ.get("WIPPY_LUA_LONG") == "1"
 
 QUEUE = "- {{name: work, kind: queue.queue, driver: broker, queue_name: {name}}}\n"
 CONSUMER = f"""\
@@ -51,6 +53,11 @@ end
 """
 
 
+def a_seed() -> int:
+    """Returns the seed of the run that is to be repeated, else a new one."""
+    return int(os.environ.get("WIPPY_LUA_SEED") or random.randrange(1_000_000))
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How much happens in a run; the seed chooses the moments of the kills."""
@@ -58,33 +65,24 @@ class Plan:
     messages: int
     kills: int
     seed: int
+    #: The part of the messages within which all kills come.
+    part: float = 0.9
 
     def moments(self) -> list[tuple[int, float]]:
         """Returns for each kill after how many handlings it comes, and how many seconds later."""
         chance = random.Random(self.seed)
-        counts = sorted(chance.sample(range(1, self.messages * 9 // 10), self.kills))
+        counts = sorted(chance.sample(range(1, int(self.messages * self.part)), self.kills))
         return [(count, chance.uniform(0, JITTER_SECONDS)) for count in counts]
 
 
-class Trail:
-    """The handlings that the hosts have written down, read as they come."""
+class Progress:
+    """The handlings so far, in the order in which they happened."""
 
-    def __init__(self, folder: Folder) -> None:
-        self._path = folder.path / "handled"
-        self._path.touch()
-        self._offset = 0
+    def __init__(self) -> None:
         self.handlings: list[Handling] = []
 
     def count(self) -> int:
         """Returns how many handlings there are by now."""
-        with self._path.open("rb") as file:
-            file.seek(self._offset)
-            # A line that crosses a page of the file may be seen half written.
-            text = b"".join(line for line in file if line.endswith(b"\n"))
-        self._offset += len(text)
-        for line in text.decode().splitlines():
-            message, attempt, process = line.split()
-            self.handlings.append(Handling(message, int(attempt), int(process)))
         return len(self.handlings)
 
     def wait_for(self, condition: Callable[[], bool]) -> bool:
@@ -105,12 +103,33 @@ class Trail:
         return messages <= {handling.message for handling in self.handlings}
 
 
+class Trail(Progress):
+    """The handlings that host processes have written down, read as they come."""
+
+    def __init__(self, folder: Folder) -> None:
+        super().__init__()
+        self._path = folder.path / "handled"
+        self._path.touch()
+        self._offset = 0
+
+    def count(self) -> int:
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            # A line that crosses a page of the file may be seen half written.
+            text = b"".join(line for line in file if line.endswith(b"\n"))
+        self._offset += len(text)
+        for line in text.decode().splitlines():
+            message, attempt, process = line.split()
+            self.handlings.append(Handling(message, int(attempt), int(process)))
+        return len(self.handlings)
+
+
 class Publisher:
     """Publishes numbered messages, and records an ID only once publish has returned it."""
 
-    def __init__(self, host: Host, trail: Trail, messages: int) -> None:
+    def __init__(self, host: Host, progress: Progress, messages: int) -> None:
         self._host = host
-        self._trail = trail
+        self._progress = progress
         self._numbers = iter(range(messages))
         self.attempted: set[str] = set()
         self.recorded: set[str] = set()
@@ -129,11 +148,14 @@ class Publisher:
 
     def _publish(self) -> None:
         for number in self._numbers:
-            while number > len(self._trail.handlings) + AHEAD:
+            while number > len(self._progress.handlings) + AHEAD:
                 gevent.sleep(POLL_SECONDS)
             message = f"m{number}"
             self.attempted.add(message)
-            self.recorded.add(self._host.publish("app:work", {"id": message}, message_id=message))
+            self._store(message)
+
+    def _store(self, message: str) -> None:
+        self.recorded.add(self._host.publish("app:work", {"id": message}, message_id=message))
 
 
 def run(broker: Broker, folder: Folder, own: Path, plan: Plan) -> Verdict:

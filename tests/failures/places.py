@@ -6,9 +6,9 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ class Broker:
     fields: Mapping[str, str]
     #: A lost host's messages come back after it; without one they come at once.
     lease: str | None = None
+    #: Whether a message whose confirm was lost is sent again, and so may be stored twice.
+    sends_again: bool = False
 
     def entry(self) -> str:
         """Returns the entry `broker` as one line of YAML."""
@@ -38,6 +40,24 @@ class Broker:
         return [
             word for key, value in fields.items() for word in ("--set", f"{entry}.{key}={value}")
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class Breakable:
+    """A broker that can be killed and started again on its port, with what it has on the disk."""
+
+    broker: Broker
+    port: int
+    kill: Callable[[], None]
+    #: Returns once the broker answers.
+    start: Callable[[], None]
+    #: Seconds after which a new queue outlives a kill.
+    settling: float = 0.0
+
+    def behind(self, port: int, **fields: str) -> Broker:
+        """Returns the same broker as it is reached through another port of this machine."""
+        url = self.broker.fields["url"].replace(f":{self.port}", f":{port}")
+        return replace(self.broker, fields={**self.broker.fields, "url": url, **fields})
 
 
 class Folder:

@@ -54,3 +54,16 @@ def test_more_duplicates_than_hosts_held_are_a_fault() -> None:
 def test_a_message_that_stays_in_the_queue_is_a_fault() -> None:
     verdict = judge({"a"}, {"a"}, handled(("a", 1)), 1, LIMITS)
     assert "left in the queue: 1, over the bound of 0" in verdict.problems
+
+
+def test_a_message_that_was_stored_twice_is_no_fault_where_a_driver_sends_again() -> None:
+    handlings = handled(("a", 1), ("b", 1), ("a", 1), ("b", 2), ("b", 1))
+    verdict = judge({"a", "b"}, {"a", "b"}, handlings, 0, Limits(kills=1, held=1, sent=2))
+    assert verdict.problems == ()
+    assert (verdict.duplicates, verdict.charged, verdict.copies) == (3, 1, 2)
+
+
+def test_more_messages_stored_twice_than_were_unconfirmed_are_a_fault() -> None:
+    handlings = handled(("a", 1), ("b", 1), ("a", 1), ("b", 1))
+    verdict = judge({"a", "b"}, {"a", "b"}, handlings, 0, Limits(kills=1, held=2, sent=1))
+    assert verdict.problems == ("attempts do not grow: 2, as ['a', 'b']",)

@@ -19,15 +19,25 @@ class Handling:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What crashes may cost; `held` is how many deliveries a host has unsettled at most."""
+    """What crashes may cost; `held` is how many deliveries a host has unsettled at most.
+
+    `sent` is how many messages a publisher has sent at most that nobody has confirmed, where a
+    driver sends these again and so may store them twice.
+    """
 
     kills: int
     held: int
+    sent: int = 0
 
     @property
     def bound(self) -> int:
         """Attempts that may be spent without an outcome, of all messages together."""
         return self.kills * self.held
+
+    @property
+    def copies(self) -> int:
+        """Messages that may be there twice."""
+        return self.kills * self.sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +49,18 @@ class Verdict:
     duplicates: int
     #: Attempts beyond the first, of all messages: a repeated one, and one that was only buffered.
     charged: int
-    #: What `duplicates` and `charged` may be.
+    #: Messages whose attempts began anew: there were two of them, each counted among `duplicates`.
+    copies: int
+    #: What `charged` may be, and `duplicates` without `copies`.
     bound: int
     problems: tuple[str, ...]
+
+    @property
+    def figures(self) -> str:
+        return (
+            f"{self.lost} lost, {self.duplicates} duplicates,"
+            f" {self.charged} attempts charged, {self.copies} stored twice, bound {self.bound}"
+        )
 
     @property
     def word(self) -> str:
@@ -66,19 +85,22 @@ def judge(
     lost, invented = recorded - attempts.keys(), attempts.keys() - attempted
     duplicates = sum(len(each) - 1 for each in attempts.values())
     charged = sum(max(each) - 1 for each in attempts.values())
+    anew = {message for message, each in attempts.items() if not _grow(each)}
+    copies = len(anew)
     problems = [
         *_named("lost", lost),
         *_named("invented", invented),
         *_too_many("left in the queue", left, 0),
-        *_too_many("duplicates", duplicates, limits.bound),
+        *_too_many("duplicates", duplicates - copies, limits.bound),
         *_too_many("attempts charged", charged, limits.bound),
-        *_named("attempts do not grow", {m for m, each in attempts.items() if not _grow(each)}),
+        *_named("attempts do not grow", anew if copies > limits.copies else set()),
         *_named(
             f"more than {limits.kills} attempts charged to one message",
             {m for m, each in attempts.items() if max(each) > limits.kills + 1},
         ),
     ]
-    return Verdict(len(lost), len(invented), duplicates, charged, limits.bound, tuple(problems))
+    figures = (len(lost), len(invented), duplicates, charged, copies, limits.bound)
+    return Verdict(*figures, tuple(problems))
 
 
 def _grow(attempts: list[int]) -> bool:

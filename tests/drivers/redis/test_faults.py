@@ -15,6 +15,7 @@ from textwrap import dedent
 import gevent
 import pytest
 
+from tests.drivers.proxy import Proxy
 from tests.drivers.redis.server import RedisServer
 from tests.host.apps import Gate, make_host, wait_for
 from wippy_lua.clock import SystemClock
@@ -22,6 +23,7 @@ from wippy_lua.errors import Kind, WippyError
 from wippy_lua.log import NullLog
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.drivers.redis.driver import RedisDriver
+from wippy_lua.queue.drivers.redis.wire import Server
 from wippy_lua.queue.message import Delivery
 from wippy_lua.testing import QueueProbe
 from wippy_lua.testing.probe import Patience
@@ -262,6 +264,28 @@ def test_a_handler_that_takes_three_leases_runs_once(server: RedisServer, tmp_pa
         gate.let_go(5)
         wait_for(lambda: not host.info("app:tasks").message_count)
     assert sorted(gate.seen) == ["0", "1", "2", "3", "4"]
+
+
+def test_a_reader_that_waited_for_room_does_not_trust_its_connection_after_a_silence(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would ask over it, and wait once more as long as the wire has."""
+    monkeypatch.setattr(Server.connect, "__defaults__", (0.5,))
+    with Proxy(server.port) as proxy:
+        url = f"redis://127.0.0.1:{proxy.port}/0"
+        driver = RedisDriver(url, SystemClock(), NullLog(), lease=LEASE)
+        driver.start()
+        driver.declare_queue(QUEUE)
+        queue = QueueProbe(driver, QUEUE.id, Patience())
+        queue.publish(b"first", b"second")
+        inbox = queue.attach(credit=1)
+        first = inbox.receive()
+        proxy.strand()
+        began = time.monotonic()
+        first.ack()
+        assert inbox.receive().message.body == b"second"
+        assert time.monotonic() - began < 4.0
+        driver.stop()
 
 
 @contextmanager

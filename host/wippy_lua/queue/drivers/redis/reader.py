@@ -154,13 +154,14 @@ class RedisAttachment:
             self._log.error("reading refused", error=error.message)
 
     def _connect_and_read(self) -> None:
+        silences = self._wire.silences
         connection = self._server.connect(LONGEST_READ + ANSWER_TIMEOUT)
         try:
             self._client = cast(int, exchange(connection, ("CLIENT", "ID")))
             if self._has_read:
                 self._recover()
             self._has_read = True
-            self._read(connection)
+            self._read(connection, silences)
         finally:
             self._client = None
             connection.disconnect()
@@ -177,9 +178,14 @@ class RedisAttachment:
         if found:
             self._deliver(found)
 
-    def _read(self, connection: Connection) -> None:
+    def _read(self, connection: Connection, silences: int) -> None:
+        """Reads until detached, or until the wire has found that the server fell silent again.
+
+        A reader that waited for room has not asked for long: it would learn only LONGEST_READ and
+        an answer's time later that nothing comes through its connection, either.
+        """
         bell: bytes = b""
-        while self.is_attached:
+        while self.is_attached and self._wire.silences == silences:
             if self._holder.free <= 0:
                 self._holder.wake.clear()
                 self._holder.wake.wait()

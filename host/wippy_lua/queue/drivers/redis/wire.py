@@ -204,6 +204,8 @@ class Wire:
         self._sources: dict[Source, None] = {}
         #: Why there is no connection; None while there is one.
         self.failure: WippyError | None = None
+        #: How often the server fell silent. No connection that was there before is to be trusted.
+        self.silences = 0
 
     def start(self) -> None:
         """Connects; raises WippyError when that fails."""
@@ -295,6 +297,7 @@ class Wire:
                 # A new connection brings the script along, or finds the server's new master.
                 self._lose(WippyError("Redis refused for now", kind=Kind.UNAVAILABLE))
         except UNREACHABLE as error:
+            self.silences += isinstance(error, TimeoutError)
             self._lose(self._unreachable(error))
         again = [*refused, *(call for call in unanswered if call.repeatable)]
         self._calls.extendleft(reversed(again))
