@@ -119,7 +119,11 @@ class VM:
 
     def handle(self, call: Call, kind: int, body: bytes) -> Outcome:
         """Calls the handler with a body; `kind`: 0 text, 1 JSON, 2 MessagePack."""
-        return self._run(call, self._handle, self._boundary.lift(len(body)), kind, body)
+        boundary = self._boundary
+        lifted = boundary.lua.get_memory_used() + len(body) >= boundary.headroom
+        if lifted:
+            boundary.lift(len(body))
+        return self._run(call, self._handle, lifted, kind, body)
 
     def run(self, call: Call, arguments: Sequence[str]) -> object:
         """Runs the source as a program; returns what it returned, or raises CallError."""

@@ -145,8 +145,16 @@ local function outcome(ok, first, second)
 end
 
 -- Keeps what a handler returned in the VM: the host would hold a reference to a table.
-local function verdict(ok, ...)
-  local status, message, kind, retryable, trace_back, details = outcome(ok, ...)
+local function verdict(ok, first, second)
+  if ok and second == nil and first ~= false then -- what most calls come to
+    disarm()
+    body = nil
+    if is_killed() then
+      return "killed"
+    end
+    return true
+  end
+  local status, message, kind, retryable, trace_back, details = outcome(ok, first, second)
   if status == true then
     return true
   end
