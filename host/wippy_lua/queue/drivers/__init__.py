@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 
 from wippy_lua.clock import Clock
+from wippy_lua.errors import ConfigError, WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.driver import Driver
 from wippy_lua.registry.entry import Entry
+from wippy_lua.registry.problem import problem_at
 
 #: Makes a driver of its entry: each driver module has a function `from_entry` of this shape.
 Factory = Callable[[Entry, Clock, Log], Driver]
@@ -23,6 +25,14 @@ _MODULES: Mapping[str, str] = {
 
 
 def make_driver(entry: Entry, clock: Clock, log: Log) -> Driver:
-    """Returns the driver of a `queue.driver.*` entry, not started."""
-    factory: Factory = import_module(_MODULES[entry.kind]).from_entry
-    return factory(entry, clock, log)
+    """Returns the driver of a `queue.driver.*` entry, not started.
+
+    Raises ConfigError with the entry's place for what cannot be made, as when an extra is missing.
+    """
+    try:
+        factory: Factory = import_module(_MODULES[entry.kind]).from_entry
+        return factory(entry, clock, log)
+    except ConfigError:
+        raise
+    except WippyError as error:
+        raise ConfigError([problem_at(entry.mark, entry.id, error.message)]) from error
