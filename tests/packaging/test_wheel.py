@@ -63,12 +63,15 @@ def test_the_wheel_holds_the_lua_files_and_the_marker_of_types(wheel: Path) -> N
     assert tops == {"wippy_lua", next(top for top in tops if top.endswith(".dist-info"))}
 
 
-def test_the_installed_wheel_handles_a_message(wheel: Path, tmp_path: Path) -> None:
-    commands = install(tmp_path / "venv", wheel)
-    assert hellos(commands, tmp_path) == ["world"]
+def assert_runs_examples(commands: Path, cwd: Path) -> None:
+    """Runs an app of one file and one with a registry."""
+    assert hellos(commands, cwd) == ["world"]
+    run(commands / "wippy-lua", "run", ROOT / "examples" / "tasks", "--drain", cwd=cwd)
 
 
-def test_an_install_from_the_checkout_runs_an_app_with_a_registry(tmp_path: Path) -> None:
-    commands = install(tmp_path / "venv", ROOT)
-    assert hellos(commands, tmp_path) == ["world"]
-    run(commands / "wippy-lua", "run", ROOT / "examples" / "tasks", "--drain", cwd=tmp_path)
+def test_the_installed_wheel_runs_apps(wheel: Path, tmp_path: Path) -> None:
+    assert_runs_examples(install(tmp_path / "venv", wheel), tmp_path)
+
+
+def test_an_install_from_the_checkout_runs_apps(tmp_path: Path) -> None:
+    assert_runs_examples(install(tmp_path / "venv", ROOT), tmp_path)
