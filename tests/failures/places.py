@@ -48,7 +48,10 @@ class Breakable:
 
     broker: Broker
     port: int
+    #: Ends it with SIGKILL.
     kill: Callable[[], None]
+    #: Ends it as an operator does.
+    stop: Callable[[], None]
     #: Returns once the broker answers.
     start: Callable[[], None]
     #: Seconds after which a new queue outlives a kill.

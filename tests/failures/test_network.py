@@ -11,6 +11,7 @@ import pytest
 from tests.drivers.proxy import Proxy
 from tests.failures.conftest import LEASE
 from tests.failures.crash import IS_LONG, PATIENCE, Plan, a_seed
+from tests.failures.figures import Figures
 from tests.failures.flow import HELD, PART, Flow
 from tests.failures.places import Breakable, Broker, Folder
 from tests.host.apps import wait_for
@@ -47,7 +48,7 @@ def remote(breakable: Breakable, proxy: Proxy) -> Broker:
 
 @pytest.mark.timeout(TIMEOUT)
 def test_a_cut_connection_is_noticed_within_a_second_and_nothing_is_lost(
-    remote: Broker, proxy: Proxy, folder: Folder, own: Path, figures: list[str]
+    remote: Broker, proxy: Proxy, folder: Folder, own: Path, figures: Figures
 ) -> None:
     plan = Plan(MESSAGES, CUTS, a_seed(), PART)
     print("seed", plan.seed)  # noqa: T201 - shown when the test fails, by an error in it too
@@ -57,11 +58,13 @@ def test_a_cut_connection_is_noticed_within_a_second_and_nothing_is_lost(
         left = flow.drain(publisher)
     verdict = flow.verdict(publisher, left, plan.kills)
     noticed, again = (max(seconds) for seconds in zip(*times, strict=True))
-    figures.append(
-        f"{remote.name:7} {plan.messages} messages, {plan.kills} cuts (seed {plan.seed}):"
-        f" {verdict.figures}, {publisher.dropped} publishes failed,"
-        f" noticed after {noticed:.2f} s, reading again after {again:.2f} s: {verdict.word}"
-    )
+    remarks = [
+        f"{publisher.dropped} publishes failed",
+        f"noticed after {noticed:.2f} s",
+        f"reading again after {again:.2f} s",
+        f"seed {plan.seed}",
+    ]
+    figures.add("cut", remote.name, plan.messages, plan.kills, verdict, remarks)
     assert not verdict.problems
     assert noticed <= CUT_SECONDS
     assert again <= READING_AGAIN_SECONDS
@@ -74,8 +77,7 @@ def cut(proxy: Proxy, flow: Flow, count: int) -> tuple[float, float]:
     read afterwards.
     """
     record = flow.record
-    wanted = max(count, record.count() + 1)
-    assert record.wait_for(lambda: record.count() >= wanted), f"nothing after {record.count()}"
+    record.wait_for_count(count)
     since, seen = time.monotonic(), record.count()
     proxy.cut()
     wait_for(lambda: flow.noticed_after(since) is not None, PATIENCE)
@@ -86,7 +88,7 @@ def cut(proxy: Proxy, flow: Flow, count: int) -> tuple[float, float]:
 
 @pytest.mark.timeout(TIMEOUT)
 def test_a_half_open_connection_is_given_up_in_time_and_nothing_is_lost(
-    remote: Broker, proxy: Proxy, folder: Folder, own: Path, figures: list[str]
+    remote: Broker, proxy: Proxy, folder: Folder, own: Path, figures: Figures
 ) -> None:
     flow = Flow(remote, folder.path, own)
     with flow.running(MESSAGES) as publisher:
@@ -98,17 +100,15 @@ def test_a_half_open_connection_is_given_up_in_time_and_nothing_is_lost(
         proxy.thaw()
         left = flow.drain(publisher)
     verdict = flow.verdict(publisher, left, faults=1)
-    figures.append(
-        f"{remote.name:7} {MESSAGES} messages, half-open once: {verdict.figures},"
-        f" {publisher.dropped} publishes failed, noticed after {noticed:.1f} s: {verdict.word}"
-    )
+    remarks = [f"{publisher.dropped} publishes failed", f"noticed after {noticed:.1f} s"]
+    figures.add("half-open", remote.name, MESSAGES, 1, verdict, remarks)
     assert not verdict.problems
     assert noticed <= HALF_OPEN_SECONDS[remote.name]
 
 
 @pytest.mark.timeout(TIMEOUT)
 def test_connections_that_a_firewall_forgot_are_replaced_and_nothing_is_lost(
-    remote: Broker, proxy: Proxy, folder: Folder, own: Path, figures: list[str]
+    remote: Broker, proxy: Proxy, folder: Folder, own: Path, figures: Figures
 ) -> None:
     flow = Flow(remote, folder.path, own)
     with flow.running(MESSAGES) as publisher:
@@ -119,9 +119,7 @@ def test_connections_that_a_firewall_forgot_are_replaced_and_nothing_is_lost(
         again = time.monotonic() - since
         left = flow.drain(publisher)
     verdict = flow.verdict(publisher, left, faults=1)
-    figures.append(
-        f"{remote.name:7} {MESSAGES} messages, forgotten once: {verdict.figures},"
-        f" {publisher.dropped} publishes failed, reading again after {again:.1f} s: {verdict.word}"
-    )
+    remarks = [f"{publisher.dropped} publishes failed", f"reading again after {again:.1f} s"]
+    figures.add("forgotten", remote.name, MESSAGES, 1, verdict, remarks)
     assert not verdict.problems
     assert again <= FORGOTTEN_SECONDS[remote.name]
