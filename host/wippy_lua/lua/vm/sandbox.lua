@@ -197,7 +197,7 @@ end
 
 for _, name in ipairs({
   "assert", "error", "getmetatable", "ipairs", "next", "pairs", "rawequal", "rawget", "rawlen",
-  "select", "tonumber", "tostring", "type",
+  "select", "tostring", "type",
 }) do
   env[name] = _G[name]
 end
@@ -209,6 +209,7 @@ env.load = safe_load
 env.pcall = safe_pcall
 env.rawset = safe_rawset
 env.setmetatable = safe_setmetatable
+env.tonumber = bounded.tonumber
 env.xpcall = safe_xpcall
 env.coroutine = freeze({
   close = safe_close,
@@ -229,6 +230,9 @@ env.utf8 = freeze(bounded.utf8, "utf8")
 local string_metatable = debug.getmetatable("")
 string_metatable.__index = bounded.string
 string_metatable.__metatable = false
+for name, operate in real.next, bounded.arithmetic(string_metatable) do
+  string_metatable[name] = operate
+end
 
 return {
   env = env,

@@ -4,7 +4,8 @@
 
 local preempt, sandbox, codec = ...
 
-local getinfo, select, tostring, traceback = debug.getinfo, select, tostring, debug.traceback
+local getinfo, traceback = debug.getinfo, debug.traceback
+local select, tostring = select, tostring
 
 local check, unhooked = preempt.check, preempt.unhooked
 local pack, unpack = codec.msgpack_encode, codec.msgpack_decode
@@ -12,6 +13,7 @@ local pack, unpack = codec.msgpack_encode, codec.msgpack_decode
 local vm = {
   check = check,
   codec = codec,
+  metatable_of = debug.getmetatable,
   null = sandbox.protect(codec.null),
   protect = sandbox.protect,
   unhooked = unhooked,
