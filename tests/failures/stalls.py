@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from array import array
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -62,11 +63,11 @@ class StallMonitor:
 
     def late(self, share: float) -> float:
         """Returns the seconds of lateness that this share of all beats does not exceed."""
-        return _percentile(self.delays, share)
+        return percentile(self.delays, share)
 
     def idle_late(self, share: float) -> float:
         """Returns the same of the idle process, 0 without one."""
-        return _percentile(self.idle_delays, share)
+        return percentile(self.idle_delays, share)
 
     def excess(self, share: float) -> float:
         """Returns by how many seconds this hub is later than the idle process's, 0 at least."""
@@ -81,7 +82,8 @@ class StallMonitor:
                 due += BEAT_SECONDS
 
 
-def _percentile(delays: array[float], share: float) -> float:
+def percentile(delays: Sequence[float], share: float) -> float:
+    """Returns the value that this share of all does not exceed, 0 when there are none."""
     if not delays:
         return 0.0
     return sorted(delays)[min(len(delays) - 1, int(len(delays) * share))]
