@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import gevent
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -14,6 +13,7 @@ from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.driver import Attachment, Driver, QueueInfo
 from wippy_lua.queue.message import Delivery, Message
 from wippy_lua.testing import VirtualClock
+from wippy_lua.testing.probe import Patience, eventually
 
 MAX_LENGTH = 4
 NAMES = ("a", "b")
@@ -79,6 +79,10 @@ class Consumer:
         self.received: list[tuple[str, int]] = []
         self.held: list[Delivery] = []
         self.attachment: Attachment | None = None
+
+    def has_enough(self) -> bool:
+        """Tells whether all came that must, or more."""
+        return len(self.received) >= len(self.expected)
 
     def put(self, item: Delivery) -> None:
         self.received.append((item.message.id, item.attempt))
@@ -286,9 +290,8 @@ class DriverMachine(RuleBasedStateMachine):
             assert (info.oldest_age is None) == (total == 0)
             assert [m.id for m in self.driver.peek(name, 99)] == [i.id for i in model.ordered()]
         for consumer in self.consumers.values():
-            with gevent.Timeout(PATIENCE, False):
-                while len(consumer.received) < len(consumer.expected):
-                    gevent.sleep(0.001)
+            patience = Patience(must=PATIENCE)
+            eventually(consumer.has_enough, patience)
             assert consumer.received == consumer.expected
 
     def serve(self, name: str) -> None:
@@ -324,4 +327,3 @@ class DriverMachine(RuleBasedStateMachine):
         item = next(item for item in flying if item.id == delivery.message.id)
         flying.remove(item)
         return name, delivery, item
-

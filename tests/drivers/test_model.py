@@ -6,7 +6,9 @@ import os
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
 
 from tests.drivers.model import DriverMachine
 from tests.drivers.sqlite_place import LEASE, let_disk_rest
@@ -18,14 +20,23 @@ from wippy_lua.queue.drivers.sqlite.driver import SqliteDriver
 IS_LONG = os.environ.get("WIPPY_LUA_LONG") == "1"
 
 
-def lives(short: int) -> settings:
-    """Returns how many lives of how many steps a machine tries."""
-    return settings(
-        max_examples=500 if IS_LONG else short,
-        stateful_step_count=50 if IS_LONG else 30,
-        deadline=None,
-        derandomize=not IS_LONG,
-        suppress_health_check=list(HealthCheck),
+#: 500 lives, in parts that can be run one by one.
+PARTS = range(5 if IS_LONG else 1)
+
+
+def live(machine: type[DriverMachine], part: int, *, short: int) -> None:
+    """Tries some lives of a driver, each of another sequence of steps."""
+    print("part", part)  # noqa: T201 - shown beside the steps that failed
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=100 if IS_LONG else short,
+            stateful_step_count=50 if IS_LONG else 30,
+            deadline=None,
+            database=None,
+            derandomize=not IS_LONG,
+            suppress_health_check=list(HealthCheck),
+        ),
     )
 
 
@@ -59,7 +70,13 @@ class SqliteMachine(DriverMachine):
         self.folder.cleanup()
 
 
-TestMemory = MemoryMachine.TestCase
-TestMemory.settings = lives(60)
-TestSqlite = SqliteMachine.TestCase
-TestSqlite.settings = lives(12)
+@pytest.mark.timeout(290)
+@pytest.mark.parametrize("part", PARTS)
+def test_the_memory_driver_does_what_the_model_does(part: int) -> None:
+    live(MemoryMachine, part, short=60)
+
+
+@pytest.mark.timeout(290)
+@pytest.mark.parametrize("part", PARTS)
+def test_the_sqlite_driver_does_what_the_model_does(part: int) -> None:
+    live(SqliteMachine, part, short=8)

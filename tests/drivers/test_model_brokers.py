@@ -1,4 +1,4 @@
-"""Drivers of brokers through random lives in real time: nothing lost, nothing invented, attempts grow.
+"""Brokers through random lives in real time: nothing lost, nothing invented, attempts grow.
 
 What the model of `model.py` knows to the step, a broker does when it does: so a message is judged
 when it arrives, and at the end of a life all that was not acked must arrive. The order is for the
@@ -7,10 +7,9 @@ conformance suite: a broker may bring back what was lost at any place.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import count
 from time import monotonic
 
@@ -30,7 +29,7 @@ from tests.drivers.proxy import Proxy
 from tests.drivers.rabbitmq import RabbitMQ
 from tests.drivers.redis.server import RedisServer
 from tests.drivers.sqs.declaring import REGION
-from tests.drivers.sqs.server import Server, running
+from tests.drivers.sqs.server import running
 from tests.drivers.test_amqp import make_driver as make_amqp
 from tests.drivers.test_model import IS_LONG
 from wippy_lua.clock import SystemClock
@@ -38,7 +37,7 @@ from wippy_lua.log import NullLog
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.driver import Attachment, Driver
 from wippy_lua.queue.drivers.redis.driver import RedisDriver
-from wippy_lua.queue.drivers.sqs.api import Settings
+from wippy_lua.queue.drivers.sqs.api import Settings as SqsSettings
 from wippy_lua.queue.drivers.sqs.driver import SqsDriver
 from wippy_lua.queue.message import BINARY, Delivery, Message
 
@@ -238,41 +237,30 @@ class BrokerMachine(RuleBasedStateMachine):
             gevent.sleep(0.01)
 
 
-def live(place: Place, *, short: int) -> None:
-    """Tries a few lives, or, long, 30 of 30 steps."""
-    run_state_machine_as_test(
-        partial(BrokerMachine, place),
-        settings=settings(
-            max_examples=30 if IS_LONG else short,
-            stateful_step_count=30 if IS_LONG else 12,
-            deadline=None,
-            derandomize=not IS_LONG,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
-
-
-def test_redis_loses_and_invents_nothing(tmp_path_factory: pytest.TempPathFactory) -> None:
+@pytest.fixture
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     def make(port: int) -> Driver:
         return RedisDriver(f"redis://127.0.0.1:{port}/0", SystemClock(), NullLog(), lease=1.0)
 
     with RedisServer(tmp_path_factory.mktemp("redis")) as server:
-        live(Place(server.port, make, unit=0.1), short=4)
+        yield Place(server.port, make, unit=0.1)
 
 
-def test_rabbitmq_loses_and_invents_nothing(rabbitmq: RabbitMQ) -> None:
+@pytest.fixture
+def amqp(rabbitmq: RabbitMQ) -> Place:
     def make(port: int) -> Driver:
         return make_amqp(f"amqp://guest:guest@127.0.0.1:{port}/")
 
-    live(Place(rabbitmq.port, make, unit=0.1), short=3)
+    return Place(rabbitmq.port, make, unit=0.1)
 
 
-def test_sqs_loses_and_invents_nothing() -> None:
+@pytest.fixture
+def sqs() -> Iterator[Place]:
     def make(port: int) -> Driver:
-        return SqsDriver(replace(base, endpoint=f"http://127.0.0.1:{port}"), SystemClock(), NullLog())
+        here = replace(base, endpoint=f"http://127.0.0.1:{port}")
+        return SqsDriver(here, SystemClock(), NullLog())
 
-    base = Settings(
+    base = SqsSettings(
         region=REGION,
         endpoint="",
         access_key_id="test",
@@ -281,8 +269,29 @@ def test_sqs_loses_and_invents_nothing() -> None:
         wait_time=0,
     )
     with running() as server:
-        live(Place(port_of(server), make, unit=1.0), short=1)
+        yield Place(int(server.endpoint.rpartition(":")[2]), make, unit=1.0)
 
 
-def port_of(server: Server) -> int:
-    return int(server.endpoint.rpartition(":")[2])
+#: A life on SQS takes half a minute.
+BROKERS = ["redis", "amqp", *(["sqs"] if IS_LONG else [])]
+
+
+@pytest.mark.parametrize("broker", BROKERS)
+def test_a_broker_loses_and_invents_nothing(broker: str, request: pytest.FixtureRequest) -> None:
+    place: Place = request.getfixturevalue(broker)
+
+    class Life(BrokerMachine):
+        def __init__(self) -> None:
+            super().__init__(place)
+
+    run_state_machine_as_test(
+        Life,
+        settings=settings(
+            max_examples=30 if IS_LONG else 3,
+            stateful_step_count=30 if IS_LONG else 12,
+            deadline=None,
+            database=None,
+            derandomize=not IS_LONG,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -209,7 +209,7 @@ def _mutants(job: Job) -> Iterator[tuple[Script, float]]:
 
 
 def fight(job: Job, seconds: float) -> Report:
-    """Does a job in a process of its own; a crash or a hang is an AssertionError with the script."""
+    """Does a job in another process; a crash or a hang is an AssertionError with the script."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "job"
         path.write_bytes(msgspec.json.encode(job))

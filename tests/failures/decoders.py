@@ -26,7 +26,9 @@ from wippy_lua.queue.settle import Success
 #: Lists of byte strings, as the fields of a Redis entry are.
 _fields = msgspec.msgpack.Decoder(list[bytes]).decode
 
-EXAMPLE = Message("id-1", b'{"a":1}', "application/json", {"a": 1, "b": "x", "c": 1.5, "d": True}, 1.5)
+EXAMPLE = Message(
+    "id-1", b'{"a":1}', "application/json", {"a": 1, "b": "x", "c": 1.5, "d": True}, 1.5
+)
 
 
 def check_message(message: Message) -> None:
@@ -141,16 +143,31 @@ def lua_msgpack(data: bytes) -> None:
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
     each.__name__: each
     for each in (
-        frames, method, header, redis_entry, redis_meta, sqlite_inbox, sqs_attribute, lua_json, lua_msgpack
+        frames,
+        method,
+        header,
+        redis_entry,
+        redis_meta,
+        sqlite_inbox,
+        sqs_attribute,
+        lua_json,
+        lua_msgpack,
     )
-}  # fmt: skip
+}
 
 
 def seeds() -> Mapping[str, list[bytes]]:
     """Returns valid input for each target, for damage to begin with."""
-    raw = [wire.Raw(ord("T"), b"\0" * 8), wire.Raw(ord("D"), b"\2\0\0\0\1"), wire.Raw(ord("A"), b"\0" * 4)]
+    raw = [
+        wire.Raw(ord("T"), b"\0" * 8),
+        wire.Raw(ord("D"), b"\2\0\0\0\1"),
+        wire.Raw(ord("A"), b"\0" * 4),
+    ]
     properties = amqp.to_properties(EXAMPLE, expires=5.0)
-    properties.headers = {**(properties.headers or {}), **{f"r{n}": each for n, each in enumerate(raw)}}
+    properties.headers = {
+        **(properties.headers or {}),
+        **{f"r{n}": each for n, each in enumerate(raw)},
+    }
     deliver = b"\0\x3c\0\x3c\1t" + b"\0" * 8 + b"\0\1x\1y"
     methods = [
         wire.method(1, "queue.declare", queue="q", arguments={"a": 1, "b": {"c": "x"}}),
@@ -171,7 +188,12 @@ def seeds() -> Mapping[str, list[bytes]]:
         ],
         "redis_meta": [encode_meta(EXAMPLE)],
         "sqlite_inbox": [b'{"a": 1, "b": [1], "c": 1e5, "d": "x"}'],
-        "sqs_attribute": [attributes[sqs.ATTRIBUTE]["StringValue"].encode(), text.encode(), b"1.5", b"7"],
+        "sqs_attribute": [
+            attributes[sqs.ATTRIBUTE]["StringValue"].encode(),
+            text.encode(),
+            b"1.5",
+            b"7",
+        ],
         "lua_json": [body, b'[1, -2.5e3, "\\u00e9\\ud83d\\ude00", null, true, {"a": {}}]'],
         "lua_msgpack": [pack({"a": [1, -1, 1 << 40, 1.5, None, True, b"\xff"], "b": {1: 2}})],
     }
@@ -199,7 +221,10 @@ KNOWN: Mapping[str, list[bytes]] = {
         b"\x95\x01\xa1\xff\xa1t\x80\xcb" + b"\0" * 8,
         b"\x95\x01\xa1i\xa1t\x81\xa1\xff\xa1x\xcb" + b"\0" * 8,
     ],
-    "sqlite_inbox": [b'{"a": 123456789012345678901234567890, "b": -1e999}', b'{"\\ud800": "\\udfff"}'],
+    "sqlite_inbox": [
+        b'{"a": 123456789012345678901234567890, "b": -1e999}',
+        b'{"\\ud800": "\\udfff"}',
+    ],
     "sqs_attribute": [
         b"[" * 100_000,
         b"9" * 5000,
@@ -213,5 +238,11 @@ KNOWN: Mapping[str, list[bytes]] = {
         b'{"v":1,"id":"i","at":1,"type":"t","headers":{"a":Infinity},"expires":NaN}',
     ],
     "lua_json": [b"[" * 100_000, b"9" * 5000, b'"\\ud800"', b"\xef\xbb\xbf1", b"1e999", b"-"],
-    "lua_msgpack": [b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\x91" * 100_000, b"\xc1", b"\xc7\0\1"],
-}  # fmt: skip
+    "lua_msgpack": [
+        b"\xdd\xff\xff\xff\xff",
+        b"\xdf\xff\xff\xff\xff",
+        b"\x91" * 100_000,
+        b"\xc1",
+        b"\xc7\0\1",
+    ],
+}

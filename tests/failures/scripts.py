@@ -78,7 +78,15 @@ _TOKEN = re.compile(
     r"|\.\.\.?|[=~<>]=|<<|>>|//|::|--[^\n]*|\s+|."
 )
 _NUMBERS = ("0", "-1", "1 << 62", "0 / 0", "1e308", "math.mininteger", "65536", "0.5", "2000000")
-_VALUES = ("nil", "{}", "print", "''", "('x'):rep(99999)", "setmetatable({}, {})", "coroutine.running()")
+_VALUES = (
+    "nil",
+    "{}",
+    "print",
+    "''",
+    "('x'):rep(99999)",
+    "setmetatable({}, {})",
+    "coroutine.running()",
+)
 _FRAMES = (
     ("pcall(function()", "end)"),
     ("coroutine.wrap(function()", "end)()"),

@@ -21,6 +21,8 @@ from wippy_lua.errors import ConfigError
 from wippy_lua.registry.kinds import KINDS
 from wippy_lua.registry.loader import load_folder
 
+pytestmark = pytest.mark.slow  # no second run: nothing here waits
+
 CASES = 20_000 if IS_LONG else 400
 MAX_SECONDS = 1.0
 MAX_MEMORY = 64 * MIB
@@ -35,7 +37,7 @@ fuzz = settings(
 
 
 class Watch:
-    """Loads texts as an app's only file, and keeps the worst processor time and memory of a case."""
+    """Loads texts as an app's only file; keeps the worst processor time and memory of a case."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -45,21 +47,33 @@ class Watch:
     def load(self, text: str) -> None:
         (self._folder / "_index.yaml").write_bytes(text.encode("utf-8", "surrogatepass"))
         before, begun = peak(), time.process_time()
-        try:
-            load_folder(self._folder, env={"NAME": "value", "DEEP": "${env:DEEP}"})
-        except ConfigError as error:
+        error = problems_of(self._folder)
+        if error is not None:
             self.refused += 1
-            assert error.problems
-            for problem in error.problems:
-                assert problem.file.endswith("_index.yaml"), problem
-                assert problem.message, problem
-                assert (problem.line > 0) == (problem.column > 0), problem
-            str(error).encode()  # what is shown can be written
+            check(error)
         self.cases += 1
         self.seconds = max(self.seconds, time.process_time() - begun)
         self.memory = max(self.memory, peak() - before)
         assert self.seconds < MAX_SECONDS
         assert self.memory < MAX_MEMORY
+
+
+def problems_of(folder: Path) -> ConfigError | None:
+    try:
+        load_folder(folder, env={"NAME": "value", "DEEP": "${env:DEEP}"})
+    except ConfigError as error:
+        return error
+    return None
+
+
+def check(error: ConfigError) -> None:
+    """Fails unless each problem has a message and a place, and all can be shown."""
+    assert error.problems
+    for problem in error.problems:
+        assert problem.file.endswith("_index.yaml"), problem
+        assert problem.message, problem
+        assert (problem.line > 0) == (problem.column > 0), problem
+    str(error).encode()
 
 
 def peak() -> int:
@@ -77,10 +91,45 @@ def watch(tmp_path: Path, figures: Figures) -> Iterator[Watch]:
 
 
 words = st.sampled_from(
-    ["", " ", "app:x", ":", "::", "a:b:c", "../x", "file://x.lua", "file://", "10s", "-1s", "1e9h", "64MiB", "-1MiB",
-     "${env:NAME}", "${env:DEEP}", "${env:", "${env:}", "${env:NO:-x}", "yes", "null", "~", "0x10", "1_000", "1e999",
-     ".inf", ".nan", "\u202e", "\0", "\x85", "é" * 999, "9" * 5000, "=", "<<", "!!python/object:os.system", "memory"]
-)  # fmt: skip
+    [
+        "",
+        " ",
+        "app:x",
+        ":",
+        "::",
+        "a:b:c",
+        "../x",
+        "file://x.lua",
+        "file://",
+        "10s",
+        "-1s",
+        "1e9h",
+        "64MiB",
+        "-1MiB",
+        "${env:NAME}",
+        "${env:DEEP}",
+        "${env:",
+        "${env:}",
+        "${env:NO:-x}",
+        "yes",
+        "null",
+        "~",
+        "0x10",
+        "1_000",
+        "1e999",
+        ".inf",
+        ".nan",
+        "\u202e",
+        "\0",
+        "\x85",
+        "é" * 999,
+        "9" * 5000,
+        "=",
+        "<<",
+        "!!python/object:os.system",
+        "memory",
+    ]
+)
 scalars = st.one_of(
     st.none(),
     st.booleans(),
@@ -93,7 +142,8 @@ scalars = st.one_of(
 values = st.recursive(
     scalars,
     lambda inner: st.one_of(
-        st.lists(inner, max_size=3), st.dictionaries(st.one_of(words, st.text(max_size=4)), inner, max_size=3)
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.one_of(words, st.text(max_size=4)), inner, max_size=3),
     ),
     max_leaves=8,
 )
@@ -110,7 +160,9 @@ def entries(draw: st.DrawFn) -> dict[str, object]:
 
 
 @fuzz
-@given(st.lists(st.one_of(entries(), values), max_size=6), st.dictionaries(words, values, max_size=1))
+@given(
+    st.lists(st.one_of(entries(), values), max_size=6), st.dictionaries(words, values, max_size=1)
+)
 def test_entries_with_any_value_in_any_field(
     watch: Watch, found: list[object], more: dict[str, object]
 ) -> None:
@@ -122,16 +174,48 @@ LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
 )
 pieces = st.sampled_from(
-    ["&a ", "*a", "*a ", "<<: *a\n", "- ", "? ", ": ", "|\n", ">\n", "'", '"', "{", "}", "[", "]", "#", "%YAML 9.9\n",
-     "---\n", "...\n", "!!binary ", "!x ", "\t", "\n", "  ", "\r", "\ufeff", "\u2028", "&a [*a]", "!!set {a}", ", "]
-)  # fmt: skip
+    [
+        "&a ",
+        "*a",
+        "*a ",
+        "<<: *a\n",
+        "- ",
+        "? ",
+        ": ",
+        "|\n",
+        ">\n",
+        "'",
+        '"',
+        "{",
+        "}",
+        "[",
+        "]",
+        "#",
+        "%YAML 9.9\n",
+        "---\n",
+        "...\n",
+        "!!binary ",
+        "!x ",
+        "\t",
+        "\n",
+        "  ",
+        "\r",
+        "\ufeff",
+        "\u2028",
+        "&a [*a]",
+        "!!set {a}",
+        ", ",
+    ]
+)
 
 
 @fuzz
 @given(
     st.sampled_from([SPEC_INDEX, LAUGHS]),
     st.lists(
-        st.tuples(st.floats(0, 1), st.integers(0, 3), st.one_of(pieces, words, st.text(max_size=3))),
+        st.tuples(
+            st.floats(0, 1), st.integers(0, 3), st.one_of(pieces, words, st.text(max_size=3))
+        ),
         min_size=1,
         max_size=5,
     ),

@@ -13,6 +13,8 @@ from tests.failures.crash import IS_LONG
 from tests.failures.decoders import KNOWN, TARGETS, seeds
 from tests.failures.figures import Figures, Row
 
+pytestmark = pytest.mark.slow  # no second run: nothing here waits
+
 CASES = 10_000 if IS_LONG else 100
 SEEDS = seeds()
 

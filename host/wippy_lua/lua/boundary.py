@@ -84,12 +84,16 @@ def tick(boundary: Boundary) -> Callable[[], bool]:
     loop_time = hub.loop.now
 
     def wait_for_turn() -> None:
-        # A timer, since callbacks, as of `sleep(0)`, have 50 turns before the loop looks at timers and
-        # sockets. Its date is the loop's last turn: dating it anew would hide who has run since.
-        waiter = Waiter(hub)
-        with hub.loop.timer(0) as timer:
-            timer.start(waiter.switch, None, update=False)
+        # A timer, since callbacks, as of `sleep(0)`, have 50 turns before the loop looks at timers
+        # and sockets. Its date is that of the loop's last turn: a new one would hide who has run.
+        waiter: Waiter[None] = Waiter(hub)
+        timer = hub.loop.timer(0)
+        timer.start(waiter.switch, None, update=False)
+        try:
             waiter.get()
+        finally:
+            timer.stop()
+            timer.close()
 
     def must_end() -> bool:
         call = boundary.call

@@ -106,8 +106,8 @@ def _headers_of(stored: bytes | str | None) -> Mapping[str, Header]:
     if isinstance(stored, bytes):
         unpacked: Mapping[str, Header] = _decode(stored)
         return unpacked
-    # JSON came through the view `inbox`, so it is an object; of what is nested we carry nothing, nor
-    # of what only SQLite takes for JSON.
+    # JSON came through the view `inbox`, so it is an object; of what is nested we carry nothing,
+    # nor of what only SQLite takes for JSON.
     try:
         given: Mapping[str, object] = msgspec.json.decode(stored)
     except (msgspec.DecodeError, RecursionError):

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from wippy_lua.queue.message import Header, Message, TEXT, header_number
+from wippy_lua.queue.message import TEXT, Header, Message, header_number
 
 VERSION: Final = 1
 ATTRIBUTE: Final = "wippy"
