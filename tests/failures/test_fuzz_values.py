@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.failures.crash import IS_LONG
-from tests.failures.figures import Figures, Row
+from tests.failures.figures import Figures, Row, word
 from tests.host.apps import make_host
 from tests.lua.codec_vm import (
     JSON_DOCUMENTS,
@@ -71,12 +71,16 @@ class Through:
         return self.values[0]
 
 
-@pytest.fixture
-def through(tmp_path: Path, figures: Figures) -> Iterator[Through]:
-    through = Through(tmp_path)
+@pytest.fixture(scope="module")
+def through(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, figures: Figures
+) -> Iterator[Through]:
+    before = request.session.testsfailed
+    through = Through(tmp_path_factory.mktemp("values"))
     with through.host:
         yield through
-    figures.rows.append(Row("fuzz, values", "memory", CASES, 0, 0, 0, 0, "kept"))
+    verdict = word(request.session.testsfailed - before)
+    figures.rows.append(Row("fuzz, values", "memory", 5 * CASES, 0, 0, 0, 0, verdict))
 
 
 @fuzz

@@ -90,7 +90,6 @@ ATTACKS = {
     "numerals in base 36": f"local s = ('z'):rep(8 * {MIB}) while true do tonumber(s, 36) end",
     "characters of many codes": "local t = {} for i = 1, 300000 do t[i] = 120 end"
     " while true do utf8.char(table.unpack(t)) end",
-    "bytes of huge": "local s = ('x'):rep(900000) while true do s:byte(1, -1) end",
     "dates": "while true do os.date(('%c'):rep(2000)) end",
 }
 

@@ -81,6 +81,7 @@ local function convert(f, name)
 end
 
 local bounded = {
+  byte = c.byte,
   char = c.char,
   len = c.len,
   sub = c.sub,
@@ -92,13 +93,6 @@ local bounded = {
   unpack = weighed_many(c.unpack, "unpack"),
   upper = convert(c.upper, "upper"),
 }
-
-function bounded.byte(s, first, last)
-  if last and is_large(s) then
-    tick()
-  end
-  return c.byte(s, first, last)
-end
 
 function bounded.rep(s, n, sep)
   if type(s) ~= "string" then
