@@ -15,8 +15,7 @@ from tests.failures.figures import Figures
 from tests.failures.flow import HELD, PART, Flow
 from tests.failures.places import Breakable, Broker, Folder
 from tests.host.apps import wait_for
-from wippy_lua.queue.drivers.redis.reader import LONGEST_READ
-from wippy_lua.queue.drivers.redis.wire import ANSWER_TIMEOUT
+from wippy_lua.queue.drivers.redis.wire import silence_within
 from wippy_lua.units import parse_duration
 
 pytestmark = [pytest.mark.failures, pytest.mark.network]
@@ -27,11 +26,11 @@ CUT_SECONDS = 1.0
 READING_AGAIN_SECONDS = 2.0
 FIELDS = {"redis": {}, "amqp": {"heartbeat": "1s", "reconnect_delay": "100ms"}}
 #: Seconds in which a host notices that nothing comes through any more. AMQP: three heartbeats,
-#: and two. Redis: what waits for an answer; the leases ask for one four times in their time.
-HALF_OPEN_SECONDS = {"redis": ANSWER_TIMEOUT + parse_duration(LEASE) / 4 + 1.0, "amqp": 5.0}
-#: Seconds until messages come again over new connections. Redis: a read that waits on the server
-#: ends after LONGEST_READ, and its answer has its time then.
-FORGOTTEN_SECONDS = {"redis": LONGEST_READ + ANSWER_TIMEOUT + 1.0, "amqp": 6.0}
+#: and two. Redis: the leases ask for an answer four times in their time. A slow machine has one.
+SILENCE = silence_within(parse_duration(LEASE))
+HALF_OPEN_SECONDS = {"redis": parse_duration(LEASE) / 4 + SILENCE + 1.0, "amqp": 5.0}
+#: Seconds until messages come again over new connections.
+FORGOTTEN_SECONDS = {"redis": HALF_OPEN_SECONDS["redis"] + 1.0, "amqp": 6.0}
 
 
 @pytest.fixture
