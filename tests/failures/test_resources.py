@@ -125,7 +125,7 @@ def memory_alarm(rabbitmq: RabbitMQ, amqp_broker: Broker) -> Shortage:
 def disk_alarm(rabbitmq: RabbitMQ, amqp_broker: Broker) -> Shortage:
     set_limit = "set_disk_free_limit"
     return Shortage(
-        amqp_broker, partial(alarm, rabbitmq, (set_limit, "1000TB"), (set_limit, "50MB"))
+        amqp_broker, partial(alarm, rabbitmq, (set_limit, "1000000000000000"), (set_limit, "50MB"))
     )
 
 
