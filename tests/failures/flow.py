@@ -22,6 +22,7 @@ from tests.failures.crash import (
     Publisher,
 )
 from tests.failures.places import Broker
+from tests.failures.stalls import StallMonitor
 from tests.failures.verdict import Handling, Limits, Verdict, judge
 from tests.host.apps import write_app
 from wippy_lua import Host
@@ -96,6 +97,7 @@ class Flow:
         self.record = Record()
         self._sends_again = broker.sends_again
         self._notices = [Notices(), Notices()]
+        self.stalls = StallMonitor()
         write_app(handling, entries + CONSUMER, handler=HANDLER)
         write_app(publishing, entries)
         modules = {"work": self.record.functions()}
@@ -105,7 +107,7 @@ class Flow:
     @contextmanager
     def running(self, messages: int, settling: float = 0.0) -> Iterator[Dropping]:
         """Publishes and handles until the end, or until `drain` has stopped the handling."""
-        with self._publishing, self._handling:
+        with self._publishing, self._handling, self.stalls:
             gevent.sleep(settling)
             publisher = Dropping(self._publishing, self.record, messages)
             try:
