@@ -196,12 +196,8 @@ def run(
     own: Path,
     plan: Plan,
     strike: Blow = kill_after,
-    ends: int = 1,
 ) -> Verdict:
-    """Publishes from this process, strikes hosts as planned, lets the last drain, and judges.
-
-    A blow may charge what as many hosts hold as it `ends`.
-    """
+    """Publishes from this process, strikes hosts as planned, lets the last drain, and judges."""
     entries = broker.entry() + QUEUE.format(name=f"crash-{uuid4().hex}")
     write_app(folder.path, entries + CONSUMER, handler=HANDLER)
     trail = Trail(folder)
@@ -215,7 +211,7 @@ def run(
         finally:
             publisher.end()
     trail.count()
-    limits = Limits(plan.kills * ends, PREFETCH + CONCURRENCY, max_attempts=MAX_ATTEMPTS)
+    limits = Limits(plan.kills, PREFETCH + CONCURRENCY, max_attempts=MAX_ATTEMPTS)
     published = publisher.attempted, publisher.recorded
     # Who stood still writes down an early attempt late; what counts is that each comes once.
     handlings = sorted(trail.handlings, key=attrgetter("attempt"))
