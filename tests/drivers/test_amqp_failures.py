@@ -21,7 +21,7 @@ from gevent import ssl
 
 from tests.drivers.proxy import Proxy
 from tests.drivers.rabbitmq import RabbitMQ
-from tests.host.apps import make_host, wait_for
+from tests.host.apps import make_host
 from wippy_lua.clock import SystemClock
 from wippy_lua.errors import Kind, QueueNotFound, WippyError
 from wippy_lua.log import NullLog
@@ -259,34 +259,38 @@ def test_what_was_in_flight_on_a_lost_connection_comes_back_with_its_attempt_cou
 
 
 class Stopping:
-    """Acks what comes, until it ends: from then on what comes is given back uncharged."""
+    """Acks what comes a moment later; once it is stopping, what comes is kept instead."""
 
     def __init__(self) -> None:
-        self.is_ending = False
+        self.is_stopping = False
+        self.kept: list[Delivery] = []
         self.acked = 0
 
     def put(self, delivery: Delivery) -> None:
-        gevent.spawn(self._settle, delivery)
-
-    def _settle(self, delivery: Delivery) -> None:
-        gevent.sleep(0.001)
-        if self.is_ending:
-            delivery.release(0.0, charged=False)
+        if self.is_stopping:
+            self.kept.append(delivery)
         else:
-            self.acked += 1
-            delivery.ack()
+            gevent.spawn(self._ack, delivery)
+
+    def _ack(self, delivery: Delivery) -> None:
+        gevent.sleep(0.001)
+        self.acked += 1
+        delivery.ack()
 
 
 def test_what_is_on_its_way_to_a_consumer_that_ends_spends_no_attempt(driver: AmqpDriver) -> None:
     """The broker takes it back when the consumer is cancelled, and a quorum queue counts that."""
     queue, count = declare(driver), 1000
-    for _ in range(3):
+    for _ in range(5):
         queue.publish(*[b"m"] * count)
         consumer = Stopping()
         attachment = driver.attach(queue.id, 24, consumer)
-        wait_for(lambda consumer=consumer: consumer.acked > count // 4)
-        consumer.is_ending = True
+        while consumer.acked < count // 4:
+            gevent.sleep(0.001)
+        consumer.is_stopping = True
         attachment.detach()
+        for delivery in consumer.kept:
+            delivery.release(0.0, charged=False)
         assert queue.shows(ready=count - consumer.acked)
         taken = driver.take(queue.id, count)
         assert {delivery.attempt for delivery in taken} == {1}
