@@ -90,11 +90,13 @@ def test_a_message_that_kills_its_host_is_dead_lettered_after_its_attempts(
 
 
 @pytest.mark.failures
+@pytest.mark.network
 def test_a_message_that_stalls_its_host_in_a_c_function_is_dead_lettered_after_its_attempts(
-    broker: Broker, folder: Folder, own: Path
+    sqlite_broker: Broker, folder: Folder, own: Path
 ) -> None:
+    """On one driver: an end by the watchdog is to all of them what a kill is."""
     attempts = 2
-    entries, gate = entries_for(broker, attempts), Gate()
+    entries, gate = entries_for(sqlite_broker, attempts), Gate()
     mine = entries + CONSUMER.format(queue="dead", prefetch=10, module="gate")
     theirs = WATCHED + entries + CONSUMER.format(queue="work", prefetch=0, module="work")
     write_app(folder.path, theirs, handler=HANDLER)

@@ -169,7 +169,6 @@ def soak(folder: Path, seed: int) -> dict[str, Any]:
 
 
 @pytest.mark.failures
-@pytest.mark.slow
 @pytest.mark.network
 @pytest.mark.timeout(SECONDS + 300)
 def test_a_mixed_load_neither_piles_up_nor_stands_still_nor_loses_anything(
