@@ -58,6 +58,18 @@ def broker(request: pytest.FixtureRequest) -> Broker:
 
 
 @pytest.fixture
+def memory_broker() -> Broker:
+    return Broker("memory", {})
+
+
+@pytest.fixture(params=[*DRIVERS, "memory"])
+def any_broker(request: pytest.FixtureRequest) -> Broker:
+    """A place for messages that one process alone may use."""
+    broker: Broker = request.getfixturevalue(f"{request.param}_broker")
+    return broker
+
+
+@pytest.fixture
 def redis_breakable(redis_server: RedisServer, redis_broker: Broker) -> Breakable:
     kill = partial(redis_server.stop, signal.SIGKILL)
     stop = redis_server.stop

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import gevent
@@ -96,6 +97,10 @@ class Progress:
     def __init__(self) -> None:
         self.handlings: list[Handling] = []
         self.dead: set[str] = set()
+
+    def graves(self) -> Mapping[str, Callable[..., Any]]:
+        """Returns the functions of the Lua module `graves`."""
+        return {"add": self.dead.add}
 
     def count(self) -> int:
         """Returns how many handlings there are by now."""
@@ -191,13 +196,17 @@ def kill_after(folder: Folder, trail: Trail, count: int, later: float) -> None:
 
 
 def run(
-    broker: Broker, folder: Folder, own: Path, plan: Plan, strike: Blow = kill_after
+    broker: Broker,
+    folder: Folder,
+    own: Path,
+    plan: Plan,
+    strike: Blow = kill_after,
 ) -> Verdict:
     """Publishes from this process, strikes hosts as planned, lets the last drain, and judges."""
     entries = broker.entry() + QUEUE.format(name=f"crash-{uuid4().hex}")
     write_app(folder.path, entries + CONSUMER, handler=HANDLER)
     trail = Trail(folder)
-    modules = {"graves": {"add": trail.dead.add}}
+    modules = {"graves": trail.graves()}
     with make_host(own, entries + UNDERTAKER, modules, bury=BURY) as host:
         publisher = Publisher(host, trail, plan.messages)
         try:

@@ -17,10 +17,11 @@ from typing import Self
 
 import gevent
 
-#: Seconds between two moments at which the hub should turn to the monitor.
+#: Seconds between two moments at which the hub should turn to the monitor; less is not late.
 BEAT_SECONDS = 0.005
 ROOT = Path(__file__).parents[2]
 END_SECONDS = 10.0
+COUNT_BYTES = 8
 
 
 class StallMonitor:
@@ -34,9 +35,11 @@ class StallMonitor:
         self._has_control = control
         self._control: subprocess.Popen[bytes] | None = None
         self._beats: gevent.Greenlet[[float], None] | None = None
-        #: Seconds of lateness at each beat, here and in the idle process.
+        #: Seconds of lateness of the beats that were late, here and in the idle process; those in
+        #: time are only counted, so that watching for an hour takes no memory.
         self.delays = array("d")
         self.idle_delays = array("d")
+        self.in_time = self.idle_in_time = 0
 
     def __enter__(self) -> Self:
         if self._has_control:
@@ -59,15 +62,16 @@ class StallMonitor:
             self._beats.kill()
         if self._control is not None:
             written, _ = self._control.communicate(timeout=END_SECONDS)
-            self.idle_delays.frombytes(written)
+            self.idle_in_time = int.from_bytes(written[:COUNT_BYTES])
+            self.idle_delays.frombytes(written[COUNT_BYTES:])
 
     def late(self, share: float) -> float:
         """Returns the seconds of lateness that this share of all beats does not exceed."""
-        return percentile(self.delays, share)
+        return _percentile(self.in_time, self.delays, share)
 
     def idle_late(self, share: float) -> float:
         """Returns the same of the idle process, 0 without one."""
-        return percentile(self.idle_delays, share)
+        return _percentile(self.idle_in_time, self.idle_delays, share)
 
     def excess(self, share: float) -> float:
         """Returns by how many seconds this hub is later than the idle process's, 0 at least."""
@@ -78,7 +82,10 @@ class StallMonitor:
             gevent.sleep(max(0.0, due - time.monotonic()))
             now = time.monotonic()
             while due <= now:
-                self.delays.append(now - due)
+                if now - due < BEAT_SECONDS:
+                    self.in_time += 1
+                else:
+                    self.delays.append(now - due)
                 due += BEAT_SECONDS
 
 
@@ -89,9 +96,15 @@ def percentile(delays: Sequence[float], share: float) -> float:
     return sorted(delays)[min(len(delays) - 1, int(len(delays) * share))]
 
 
+def _percentile(in_time: int, delays: Sequence[float], share: float) -> float:
+    late = int((in_time + len(delays)) * share) - in_time
+    return sorted(delays)[min(late, len(delays) - 1)] if late >= 0 and delays else 0.0
+
+
 def _measure_alone() -> None:
     with StallMonitor(control=False) as monitor:
         gevent.get_hub().threadpool.apply(sys.stdin.buffer.read)
+    sys.stdout.buffer.write(monitor.in_time.to_bytes(COUNT_BYTES))
     sys.stdout.buffer.write(monitor.delays.tobytes())
 
 

@@ -21,7 +21,7 @@ from tests.host.apps import make_host, wait_for, write_app
 
 pytestmark = pytest.mark.failures
 
-MESSAGES, PAUSES, TIMEOUT = (100_000, 20, 900) if IS_LONG else (3_000, 2, 120)
+MESSAGES, PAUSES, TIMEOUT = (100_000, 20, 900) if IS_LONG else (2_000, 1, 120)
 #: One lease and a half. RabbitMQ has none: it gives up a connection after three heartbeats.
 PAUSE_SECONDS = {"redis": 1.5, "sqlite": 1.5, "amqp": 4.5}
 
@@ -125,7 +125,6 @@ def test_hosts_that_stand_still_again_and_again_lose_nothing_and_settle_nothing_
             gevent.sleep(later)
             with paused(sleeper):
                 gevent.sleep(PAUSE_SECONDS[impatient.name])
-            trail.wait_for_count(0)
 
     verdict = run(impatient, folder, own, plan, stand_still)
     figures.add("host paused", impatient.name, MESSAGES, PAUSES, verdict, [f"seed {plan.seed}"])

@@ -25,9 +25,11 @@ def test_a_stall_counts_for_each_beat_that_it_swallowed() -> None:
 def test_the_idle_process_beside_it_has_no_stall_of_this_one() -> None:
     with StallMonitor() as monitor:
         begun = time.monotonic()
-        get_original("time", "sleep")(STALL_SECONDS)
-        gevent.sleep(1.0)
+        get_original("time", "sleep")(3 * STALL_SECONDS)
+        gevent.sleep(3 * STALL_SECONDS)
         seconds = time.monotonic() - begun
-    assert len(monitor.idle_delays) >= seconds / BEAT_SECONDS / 4  # it took a while to start
-    assert monitor.excess(0.99) > STALL_SECONDS / 2
+    beats = monitor.idle_in_time + len(monitor.idle_delays)
+    assert beats >= seconds / BEAT_SECONDS / 4  # it took a while to start
+    # A third of all beats was at least so late; an idle process never is, on a busy machine either.
+    assert monitor.excess(0.66) > STALL_SECONDS / 2
     assert StallMonitor(control=False).excess(0.999) == 0.0

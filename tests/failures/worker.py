@@ -53,9 +53,13 @@ class Work:
         """Ends the host as the kernel's out-of-memory killer does."""
         os.kill(os.getpid(), signal.SIGKILL)
 
+    def stall(self) -> None:
+        """Holds the hub in a C function, which nothing in this process can end."""
+        monkey.get_original("time", "sleep")(3600.0)
+
 
 def serve(folder: Path) -> None:
-    """Runs the app until SIGTERM; a file `ready` says that it has started."""
+    """Runs the app until SIGTERM; a file `ready-PID` says that it has started."""
     work = Work(folder)
     ended = Event()
     gevent.signal_handler(signal.SIGTERM, ended.set)
@@ -64,9 +68,10 @@ def serve(folder: Path) -> None:
         "note": work.note,
         "wait": work.wait,
         "die": work.die,
+        "stall": work.stall,
     }
     with Host(folder, modules={"work": functions}):
-        (folder / "ready").touch()
+        (folder / f"ready-{os.getpid()}").touch()
         ended.wait()
 
 

@@ -39,7 +39,13 @@ try:
     from wippy_lua.queue.drivers.redis.keeper import Keeper
     from wippy_lua.queue.drivers.redis.outbox import Outbox, Publication
     from wippy_lua.queue.drivers.redis.reader import ReadingHolder, RedisAttachment
-    from wippy_lua.queue.drivers.redis.wire import Server, Undeclared, Wire, stopped
+    from wippy_lua.queue.drivers.redis.wire import (
+        Server,
+        Undeclared,
+        Wire,
+        silence_within,
+        stopped,
+    )
 except ModuleNotFoundError as missing:
     if missing.name not in ("redis", "hiredis"):
         raise
@@ -87,7 +93,7 @@ class RedisDriver:
         self._log = log
         self._prefix = prefix
         identity = f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}".replace(" ", "-")
-        self._server = Server(url, f"wippy-lua:{identity}")
+        self._server = Server(url, f"wippy-lua:{identity}", silence_within(lease))
         self._wire = Wire(self._server, log)
         self._keeper = Keeper(lease, self._wire, clock, log)
         self._names = (f"{identity}:{n}" for n in count(1))
