@@ -12,6 +12,7 @@ from tests.failures.arena import Fight, Job, Report, fight
 from tests.failures.crash import IS_LONG
 from tests.failures.figures import Figures, Row
 from tests.failures.scripts import ENDINGS, WRAPS, read_scripts, tokens
+from tests.failures.stalls import percentile
 from tests.lua.vms import MIB, attack
 
 pytestmark = pytest.mark.slow  # no second run: the processes that do it are never patched
@@ -46,13 +47,9 @@ def wrong(fights: Sequence[Fight], job: Sequence[tuple[str, str]]) -> list[Fight
     ]
 
 
-def p99(delays: Sequence[float]) -> float:
-    return sorted(delays)[int(len(delays) * 0.99)]
-
-
 def excess(report: Report) -> float:
     """Returns by how much scripts have slowed the healthy consumers, at p99, in seconds."""
-    return p99(report.delays) - p99(report.control)
+    return percentile(report.delays, 0.99) - percentile(report.control, 0.99)
 
 
 def add(figures: Figures, scenario: str, report: Report, *remarks: str) -> None:
