@@ -19,6 +19,7 @@
 -- All times are milliseconds of the server's clock; no host's clock matters.
 
 local GROUP = "wippy"
+local MAX_ID = 41 -- characters of an entry ID
 local FORMAT = "1"
 local READ_BYTES = 4194304 -- bytes that one fetch brings, more only in its last message
 local FIRST_READ = 8
@@ -437,7 +438,11 @@ function verbs.info()
   local ready, pending, delayed = counts(base, priorities)
   local old = {}
   local function note(id, fields)
-    old[#old + 1] = {field(fields, "_origin") or id, field(fields, "_meta") or ""}
+    local origin = field(fields, "_origin")
+    if not origin or #origin > MAX_ID or not string.find(origin, "^%d+%-%d+$") then
+      origin = id -- the field is another program's own
+    end
+    old[#old + 1] = {origin, field(fields, "_meta") or ""}
   end
   for _, priority in ipairs(priorities) do
     for _, entry in ipairs(call("XRANGE", stream(base, priority), "-", "+", "COUNT", 1)) do
