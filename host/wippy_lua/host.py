@@ -48,7 +48,8 @@ class Host:
     Raises ConfigError with every problem of the app, Lua that does not load included.
 
     A host belongs to the hub of the thread that started it. `publish`, `call` and `info` may come
-    from other native threads.
+    from other native threads. It may be made before a fork, but only be started after it: in a
+    fork of the process that started it every verb but `stop` raises WippyError of kind INVALID.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Host:
         stopping the others; WippyError of kind CANCELED when `stop` is called meanwhile.
         """
         if self._started:
+            self._handoff.check_process()
             return
         self._handoff.bind()
         self._stopped.clear()
@@ -106,12 +108,12 @@ class Host:
             raise
 
     def stop(self, timeout: float | None = None) -> None:
-        """Stops everything, dependents first, `main.lua` too; quiet when never started.
+        """Stops everything, dependents first, `main.lua` too; quiet when never started here.
 
         Each service has its own `stop_timeout`; `timeout` bounds them all. Raises an
         `ExceptionGroup` with a StopTimeout for each service that had to be interrupted.
         """
-        if not self._started:
+        if not self._started or self._handoff.is_fork:
             return
         self._started = False
         try:
@@ -199,10 +201,12 @@ class Host:
 
     def start_service(self, service: str) -> None:
         """Starts a service and what it depends on; raises its error when it cannot start."""
+        self._handoff.check_process()
         self._app.supervisor.start_service(service)
 
     def stop_service(self, service: str) -> None:
         """Stops a service, after those that depend on it; raises as `stop` does."""
+        self._handoff.check_process()
         self._app.supervisor.stop_service(service)
 
     def services(self) -> Mapping[str, ServiceState]:
@@ -214,6 +218,7 @@ class Host:
 
         Raises CallError; it is of kind CANCELED when `stop` ended the program.
         """
+        self._handoff.check_process()
         return self._app.run_main(arguments)
 
     def join(self) -> None:
