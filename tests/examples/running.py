@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,35 @@ def run_example(
 def with_message(lines: list[Line], message: str) -> list[Line]:
     """Returns the lines that say just this."""
     return [line for line in lines if line["msg"] == message]
+
+
+@contextmanager
+def logged_process(
+    log: Path, *command: str, env: Mapping[str, str] | None = None, cwd: Path = EXAMPLES
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Starts a process whose output is added to `log`, and kills it at the end if it still runs.
+
+    A file, unlike a pipe, never makes the process wait for the test.
+    """
+    with (
+        log.open("ab") as output,
+        subprocess.Popen(
+            command, cwd=cwd, env=environment(env), stdout=output, stderr=output
+        ) as started,
+    ):
+        try:
+            yield started
+        finally:
+            if started.poll() is None:
+                started.kill()
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 15) -> None:
+    """Blocks until the condition holds, without a hub; fails when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds}s"
+        time.sleep(0.02)
 
 
 @contextmanager

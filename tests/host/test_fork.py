@@ -45,7 +45,12 @@ def refused(verb):
 
 def run_program(folder: Path, **parts: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(**parts), str(write_app(folder, ENTRIES, f=FUNCTION))],
+        [
+            sys.executable,
+            "-c",
+            PROGRAM.format(**parts),
+            str(write_app(folder, ENTRIES, f=FUNCTION)),
+        ],
         env=environment(),
         capture_output=True,
         text=True,
