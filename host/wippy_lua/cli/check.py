@@ -17,12 +17,17 @@ from wippy_lua.log import NullLog
 from wippy_lua.registry.problem import Problem
 
 
-def check(path: Path, *, overrides: Sequence[str], as_json: bool) -> int:
-    """Prints what is wrong with an app and returns the exit status: 2 when there are errors."""
+def check(
+    path: Path, *, overrides: Sequence[str], modules: Sequence[str], as_json: bool
+) -> int:
+    """Prints what is wrong with an app and returns the exit status: 2 when there are errors.
+
+    `modules` are those of the program that embeds the app: they may be required, and are empty.
+    """
     try:
         app = App.load(
             path,
-            python_modules={},
+            python_modules={name: {} for name in modules},
             env=os.environ,
             overrides=overrides,
             make_log=lambda _level: NullLog(),

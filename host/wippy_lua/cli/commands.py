@@ -116,15 +116,24 @@ def run(
 @cli.command()
 @_app_path
 @_overrides
+@click.option(
+    "--module",
+    "modules",
+    multiple=True,
+    metavar="NAME",
+    help="A Lua module that the program which embeds the app makes of Python functions.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def check(path: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+def check(
+    path: Path, overrides: tuple[str, ...], modules: tuple[str, ...], as_json: bool
+) -> None:
     """Load the app at PATH, Lua included, and report every problem. Starts nothing.
 
     The exit status is 0 when there are no errors, else 2.
     """
     from wippy_lua.cli import check as command
 
-    sys.exit(command.check(path, overrides=overrides, as_json=as_json))
+    sys.exit(command.check(path, overrides=overrides, modules=modules, as_json=as_json))
 
 
 @cli.command("list")
