@@ -71,9 +71,7 @@ local M = {
 --- and h ("0" needs none), or a Duration.
 ---@alias time.Span number|string|time.Duration
 
-local function invalid(message)
-  return nil, vm.error(message, "Invalid", false)
-end
+local invalid = vm.invalid
 
 ---------------------------------------------------------------------------------------------------
 -- Durations

@@ -33,6 +33,7 @@ from wippy_lua.registry.problem import Problem, problem_at
 from wippy_lua.registry.registry import Registry
 from wippy_lua.security.policies import Policies
 from wippy_lua.store.memory import MemoryStore
+from wippy_lua.store.store import Store
 
 
 class Libraries:
@@ -52,7 +53,7 @@ class Libraries:
         self._env = env
         self._clock = clock
         self._log = log
-        self._stores: dict[str, MemoryStore] = {}
+        self._stores: dict[str, Store] = {}
         self._folders: dict[str, Folder] = {}
         self._logger = LoggerModule(log, log_level)
         self._functions: dict[str, Mapping[str, HostFunction]] = {
@@ -62,7 +63,7 @@ class Libraries:
             "json": JsonModule().functions(),
             "logger": self._logger.functions(),
             "security": SecurityModule(policies).functions(),
-            "store": StoreModule(self._stores).functions(),
+            "store": StoreModule(self._stores, clock, log).functions(),
             "time": TimeModule(clock).functions(),
             "uuid": UuidModule(clock).functions(),
         }
