@@ -90,7 +90,9 @@ class Server:
         exchange(connection, ("SCRIPT", "LOAD", self._script))
         return connection
 
-    def script(self, verb: str, keys: Sequence[str], *arguments: Argument) -> tuple[Argument, ...]:
+    def script(
+        self, verb: str, keys: Sequence[str | bytes], *arguments: Argument
+    ) -> tuple[Argument, ...]:
         """Returns the command that runs a verb of the script."""
         return ("EVALSHA", self._sha, len(keys), *keys, verb, *arguments)
 

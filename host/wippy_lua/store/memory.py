@@ -7,8 +7,19 @@ from math import inf
 
 from wippy_lua.clock import Clock, Timer
 from wippy_lua.errors import Kind, WippyError
+from wippy_lua.log import Log
+from wippy_lua.registry.entry import Entry
+from wippy_lua.registry.kinds import MemoryStoreSpec
 from wippy_lua.store.store import Done, Held
 from wippy_lua.store.value import add, pack
+
+
+def from_entry(entry: Entry, clock: Clock, log: Log) -> MemoryStore:  # noqa: ARG001 - as the others
+    """Returns the store of a `store.memory` entry."""
+    spec = entry.spec_as(MemoryStoreSpec)
+    return MemoryStore(
+        entry.id, clock, max_size=spec.max_size, cleanup_interval=spec.cleanup_interval
+    )
 
 
 @dataclass(frozen=True, slots=True)

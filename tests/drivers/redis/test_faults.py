@@ -23,8 +23,8 @@ from wippy_lua.errors import Kind, WippyError
 from wippy_lua.log import NullLog
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.drivers.redis.driver import RedisDriver
-from wippy_lua.redis.wire import Server
 from wippy_lua.queue.message import Delivery
+from wippy_lua.redis.wire import Server
 from wippy_lua.testing import QueueProbe
 from wippy_lua.testing.probe import Patience
 
