@@ -50,3 +50,13 @@ class TestSqlite(VirtualSuite):
         other = SqliteStore("app:kept", tmp_path / "data" / "store.db", clock, NullLog())
         yield other
         other.stop()
+
+
+class TestMemoryWithLeases(TestMemory):
+    """As its claims would be if their holders could be lost: what the others are held to."""
+
+    @pytest.fixture
+    def store(self, clock: VirtualClock) -> Iterator[Store]:
+        store = MemoryStore("app:cache", clock, max_size=100, cleanup_interval=60, lease=30)
+        yield store
+        store.stop()

@@ -76,7 +76,7 @@ class Commits:
             if not waiting.done.wait(PATIENCE):
                 raise self._late()
         finally:
-            waiting.is_left = True  # not begun any more, if it has not been
+            waiting.is_left = True  # so that it is not begun any more
         if waiting.error is not None:
             raise waiting.error
         result: T = waiting.result
@@ -128,6 +128,8 @@ class Commits:
             self._db = open_file(self._path, self._form, self._synchronous)
         with transaction(self._db, "IMMEDIATE" if any(e.writes for e in group) else "DEFERRED"):
             for each in group:
+                if each.is_left:
+                    continue
                 each.error = None
                 try:
                     each.result = each.step(self._db)
@@ -136,7 +138,8 @@ class Commits:
 
     def _late(self) -> WippyError:
         return WippyError(
-            f"{self._form.name} {self._path} stayed locked for {PATIENCE:g}s",
+            f"{self._form.name} {self._path} was not there within {PATIENCE:g}s;"
+            " what was asked for may be done all the same",
             kind=Kind.TIMEOUT,
             retryable=True,
         )

@@ -36,12 +36,17 @@ class MemoryStore:
     room is needed and every `cleanup_interval` seconds (0: only when room is needed).
     """
 
-    #: Claims end with the calls that hold them, all of which are in this process.
-    lease = inf
-
     def __init__(
-        self, store_id: str, clock: Clock, *, max_size: int, cleanup_interval: float
+        self,
+        store_id: str,
+        clock: Clock,
+        *,
+        max_size: int,
+        cleanup_interval: float,
+        # Claims end with the calls that hold them, all of which are in this process.
+        lease: float = inf,
     ) -> None:
+        self.lease = lease
         self._id = store_id
         self._clock = clock
         self._max_size = max_size
@@ -94,12 +99,15 @@ class MemoryStore:
     def claim(self, key: bytes, token: bytes) -> Done | Held | None:
         item = self._item(key)
         if item is None:
-            self._put(key, _Item(token, inf, is_claim=True))
+            self._put_claim(key, token)
             return None
-        return Held(inf) if item.is_claim else Done(item.value)
+        return Held(item.expires - self._clock.monotonic()) if item.is_claim else Done(item.value)
 
     def renew(self, key: bytes, token: bytes) -> bool:
-        return self._is_held(key, token)
+        is_held = self._is_held(key, token)
+        if is_held:
+            self._put_claim(key, token)
+        return is_held
 
     def finish(self, key: bytes, token: bytes, value: bytes, ttl: float = inf) -> bool:
         if self._item(key) is not None and not self._is_held(key, token):
@@ -129,6 +137,9 @@ class MemoryStore:
     def _is_held(self, key: bytes, token: bytes) -> bool:
         item = self._item(key)
         return item is not None and item.is_claim and item.value == token
+
+    def _put_claim(self, key: bytes, token: bytes) -> None:
+        self._put(key, _Item(token, self._clock.monotonic() + self.lease, is_claim=True))
 
     def _put(self, key: bytes, item: _Item) -> None:
         if key not in self._items:

@@ -91,7 +91,8 @@ class SqliteStore:
 
     def start(self) -> None:
         """Opens the file, creating it when it is not there."""
-        self._call(_can_expire, writes=False)
+        if self._call(_can_expire, writes=False):
+            self._arm()
 
     def stop(self) -> None:
         if self._cleanup is not None:
@@ -230,9 +231,9 @@ class SqliteStore:
     def _call(self, step: Step[T], *, writes: bool = True) -> T:
         if self._commits is None:
             self._commits = Commits(self._file, STORE_FILE, self._synchronous)
-        result = self._commits.call(step, writes=writes)
-        self._arm()
-        return result
+        if writes:
+            self._arm()
+        return self._commits.call(step, writes=writes)
 
     def _arm(self) -> None:
         if self._cleanup is None and self._cleanup_interval > 0 and self._commits is not None:
