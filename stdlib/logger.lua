@@ -11,14 +11,7 @@ local text = vm.text
 ---@class Logger
 local Logger = {}
 
-local metatable = {
-  __index = Logger,
-  __name = "logger",
-  __metatable = false,
-  __newindex = function()
-    error("logger is read-only", 2)
-  end,
-}
+local metatable = vm.read_only("logger", Logger)
 local facts = setmetatable({}, { __mode = "k" }) -- logger -> its name and bound fields
 
 local function create(name, fields)

@@ -12,9 +12,7 @@ local M = {}
 -- The host's names for how a body is written.
 local TEXT, JSON, MSGPACK = 0, 1, 2
 
-local function invalid(message)
-  return nil, vm.error(message, "Invalid", false)
-end
+local invalid = vm.invalid
 
 ---@alias queue.Headers table<string, string|number|boolean>
 

@@ -18,9 +18,7 @@ local M = {}
 ---@field meta table<string, any>
 ---@field data? table<string, any> the entry's own fields, with their defaults
 
-local function invalid(message)
-  return nil, vm.error(message, "Invalid", false)
-end
+local invalid = vm.invalid
 
 --- Returns an entry by its ID; NOT_FOUND when there is none.
 ---

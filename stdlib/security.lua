@@ -17,9 +17,7 @@ local M = {}
 
 ---@alias security.Verdict "allow"|"deny"|"undefined"
 
-local function invalid(message)
-  return nil, vm.error(message, "Invalid", false)
-end
+local invalid = vm.invalid
 
 local function is_text(value)
   return type(value) == "string" and value ~= ""
@@ -28,14 +26,7 @@ end
 -- Objects are empty tables; what they stand for is out of the reach of scripts.
 local function make_type(name)
   local methods = {}
-  local metatable = {
-    __index = methods,
-    __name = name,
-    __metatable = false,
-    __newindex = function()
-      error(name .. " is read-only", 2)
-    end,
-  }
+  local metatable = vm.read_only(name, methods)
   local facts = setmetatable({}, { __mode = "k" })
   local function create(value)
     local object = vm.protect(setmetatable({}, metatable))

@@ -118,9 +118,11 @@ class App:
         self._watchdog.start()
         self.functions.start()
         try:
+            self._libraries.start()
             self.supervisor.start()
         except BaseException:
             self.functions.stop()
+            self._libraries.stop()
             self._watchdog.stop()
             raise
 

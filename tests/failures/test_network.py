@@ -15,7 +15,7 @@ from tests.failures.flow import HELD, PART, Flow
 from tests.failures.places import Breakable, Broker, Folder
 from tests.host.apps import wait_for
 from wippy_lua.queue.drivers.redis.reader import LONGEST_READ
-from wippy_lua.queue.drivers.redis.wire import ANSWER_TIMEOUT
+from wippy_lua.redis.wire import ANSWER_TIMEOUT
 from wippy_lua.units import parse_duration
 
 pytestmark = [pytest.mark.failures, pytest.mark.network]

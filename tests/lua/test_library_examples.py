@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.annotations import read_module
 from tests.lua.running import HEADER
 from wippy_lua.host import Host
-from wippy_lua.lua.stdlib import stdlib_root
 
 MODULES = ("base64", "ctx", "env", "funcs", "hash", "json", "registry", "time", "uuid")
 ENTRIES = """\
@@ -24,17 +23,12 @@ ENTRIES = """\
   modules: [ctx]
   source: "return function() return require('ctx').get('tenant') end"
 """
-EXAMPLE = re.compile(r"^--- ```lua\n(.*?)^--- ```$", re.DOTALL | re.MULTILINE)
 
 
 def examples() -> Iterator[tuple[str, str]]:
-    root = Path(str(stdlib_root()))
     for module in MODULES:
-        for file in sorted([root / f"{module}.lua", *(root / module).glob("*.lua")]):
-            text = file.read_text()
-            for match in EXAMPLE.finditer(text):
-                place = f"{file.relative_to(root)}:{text.count(chr(10), 0, match.start()) + 2}"
-                yield place, re.sub(r"^--- ?", "", match[1], flags=re.MULTILINE)
+        for function in read_module(module).functions():
+            yield function.place, function.example
 
 
 @pytest.mark.parametrize("example", [pytest.param(code, id=place) for place, code in examples()])
@@ -49,18 +43,6 @@ def test_an_example_runs(tmp_path: Path, example: str) -> None:
 
 
 def test_every_function_has_an_example() -> None:
-    root = Path(str(stdlib_root()))
-    for module in MODULES:
-        for file in [root / f"{module}.lua", *(root / module).glob("*.lua")]:
-            lines = file.read_text().splitlines()
-            for number, line in enumerate(lines):
-                if re.match(r"function [A-Z]\w*[.:]\w+\(|M\.\w+ = [a-z_]+\(", line):
-                    assert has_example(lines[:number]), f"{file.name}:{number + 1}"
+    functions = [each for module in MODULES for each in read_module(module).functions()]
 
-
-def has_example(lines: list[str]) -> bool:
-    """Tells whether the comment that these lines end with has an example."""
-    comment = []
-    while lines and lines[-1].startswith("---") and not lines[-1].startswith("-----"):
-        comment.append(lines.pop())
-    return any(line.startswith("--- ```lua") for line in comment)
+    assert [each.place for each in functions if not each.example] == []

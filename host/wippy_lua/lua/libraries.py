@@ -28,11 +28,12 @@ from wippy_lua.lua.runtime import HostFunction, Module, Natives
 from wippy_lua.queue.manager import QueueManager
 from wippy_lua.registry.configs import host_spec
 from wippy_lua.registry.entry import Entry
-from wippy_lua.registry.kinds import DirectorySpec, MemoryStoreSpec
+from wippy_lua.registry.kinds import DirectorySpec
 from wippy_lua.registry.problem import Problem, problem_at
 from wippy_lua.registry.registry import Registry
 from wippy_lua.security.policies import Policies
-from wippy_lua.store.memory import MemoryStore
+from wippy_lua.store import make_store
+from wippy_lua.store.store import Store
 
 
 class Libraries:
@@ -52,7 +53,7 @@ class Libraries:
         self._env = env
         self._clock = clock
         self._log = log
-        self._stores: dict[str, MemoryStore] = {}
+        self._stores: dict[str, Store] = {}
         self._folders: dict[str, Folder] = {}
         self._logger = LoggerModule(log, log_level)
         self._functions: dict[str, Mapping[str, HostFunction]] = {
@@ -62,7 +63,7 @@ class Libraries:
             "json": JsonModule().functions(),
             "logger": self._logger.functions(),
             "security": SecurityModule(policies).functions(),
-            "store": StoreModule(self._stores).functions(),
+            "store": StoreModule(self._stores, clock, log).functions(),
             "time": TimeModule(clock).functions(),
             "uuid": UuidModule(clock).functions(),
         }
@@ -86,28 +87,32 @@ class Libraries:
     def add_entries(self, registry: Registry) -> None:
         """Makes the entries known that modules give access to.
 
-        Raises ConfigError with each `fs.directory` that names no folder.
+        Raises ConfigError with each store that cannot be made, and each `fs.directory` that names
+        no folder.
         """
         self._functions["env"] = EnvModule(self._env, host_spec(registry).env).functions()
         self._functions["registry"] = RegistryModule(registry).functions()
-        for entry in registry.find("store.memory"):
-            self._stores[entry.id] = self._store(entry)
+        problems: list[Problem] = []
+        for entry in registry.find("store"):
+            try:
+                self._stores[entry.id] = make_store(entry, self._clock, self._log)
+            except ConfigError as error:
+                problems += error.problems
         directories = registry.find("fs.directory")
-        problems = [_no_folder(entry) for entry in directories if not _is_folder(_path(entry))]
+        problems += [_no_folder(entry) for entry in directories if not _is_folder(_path(entry))]
         if problems:
             raise ConfigError(problems)
         self._folders.update({entry.id: Folder(_path(entry)) for entry in directories})
 
+    def start(self) -> None:
+        """Opens the stores; raises WippyError for one that no retry would help."""
+        for store in self._stores.values():
+            store.start()
+
     def stop(self) -> None:
-        """Empties the stores; nothing is left running."""
+        """Closes the stores, which empties those in memory; nothing is left running."""
         for store in self._stores.values():
             store.stop()
-
-    def _store(self, entry: Entry) -> MemoryStore:
-        spec = entry.spec_as(MemoryStoreSpec)
-        return MemoryStore(
-            entry.id, self._clock, max_size=spec.max_size, cleanup_interval=spec.cleanup_interval
-        )
 
 
 def _path(entry: Entry) -> Path:

@@ -6,16 +6,13 @@ script, `script.lua`; this side decides when to ask. Needs a process that gevent
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from itertools import count
-from secrets import token_hex
 from typing import Final, cast
 
 import gevent
-from gevent.monkey import is_module_patched
 
 from wippy_lua.clock import Clock
 from wippy_lua.errors import Kind, QueueNotFound, WippyError
@@ -24,10 +21,13 @@ from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Sink
 from wippy_lua.queue.drivers.options import check_known, conflict, max_length_of
 from wippy_lua.queue.message import Delivery, Message, priority_of
+from wippy_lua.redis import check_patched, identity, needed_by
 from wippy_lua.registry.entry import Entry
 from wippy_lua.registry.kinds import RedisDriverSpec
 
-try:
+KIND: Final = "queue.driver.redis"
+
+with needed_by(KIND):
     from wippy_lua.queue.drivers.redis.delivery import Holder
     from wippy_lua.queue.drivers.redis.entry import (
         FORMAT,
@@ -39,15 +39,7 @@ try:
     from wippy_lua.queue.drivers.redis.keeper import Keeper
     from wippy_lua.queue.drivers.redis.outbox import Outbox, Publication
     from wippy_lua.queue.drivers.redis.reader import ReadingHolder, RedisAttachment
-    from wippy_lua.queue.drivers.redis.wire import Server, Undeclared, Wire, stopped
-except ModuleNotFoundError as missing:
-    if missing.name not in ("redis", "hiredis"):
-        raise
-    raise WippyError(
-        'queue.driver.redis needs redis-py: pip install "wippy-lua[redis]"',
-        kind=Kind.INVALID,
-        retryable=False,
-    ) from missing
+    from wippy_lua.redis.wire import Server, Undeclared, Wire, stopped
 
 OPTIONS: Final = ("max_length",)
 OLDEST_VERSION: Final = (6, 2)
@@ -86,11 +78,12 @@ class RedisDriver:
         self._clock = clock
         self._log = log
         self._prefix = prefix
-        identity = f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}".replace(" ", "-")
-        self._server = Server(url, f"wippy-lua:{identity}")
+        name = identity()
+        script = files(__package__).joinpath("script.lua").read_bytes()
+        self._server = Server(url, f"wippy-lua:{name}", script)
         self._wire = Wire(self._server, log)
         self._keeper = Keeper(lease, self._wire, clock, log)
-        self._names = (f"{identity}:{n}" for n in count(1))
+        self._names = (f"{name}:{n}" for n in count(1))
         self._running = False
         self._queues: dict[str, RedisQueue] = {}
         self._by_name: dict[str, RedisQueue] = {}
@@ -99,7 +92,7 @@ class RedisDriver:
     def start(self) -> None:
         if self._running:
             return
-        _check_patched()
+        check_patched(KIND)
         self._wire.start()
         try:
             self._check_server()
@@ -291,13 +284,3 @@ class RedisDriver:
 def _facts(reply: object) -> dict[str, str]:
     lines = cast(bytes, reply).decode(errors="replace").splitlines()
     return {name: value for name, _, value in (line.partition(":") for line in lines)}
-
-
-def _check_patched() -> None:
-    if not is_module_patched("socket"):
-        raise WippyError(
-            "queue.driver.redis needs a patched process: call gevent.monkey.patch_all() before"
-            " anything else is imported (the wippy-lua command does)",
-            kind=Kind.INVALID,
-            retryable=False,
-        )

@@ -24,6 +24,7 @@ from wippy_lua.queue.codec import text_type
 from wippy_lua.queue.message import JSON, RESERVED_PREFIX, Header, Message
 
 FORMAT = 1
+GROUP = "wippy"  #: the consumer group of every stream, as `script.lua` has it
 
 #: What the script hands out: priority, entry ID, fields and their values in turn.
 Item: TypeAlias = tuple[bytes, bytes, list[bytes]]

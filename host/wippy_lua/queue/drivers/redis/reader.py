@@ -15,12 +15,11 @@ from wippy_lua.errors import WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.driver import Sink
 from wippy_lua.queue.drivers.redis.delivery import Holder, Mover
-from wippy_lua.queue.drivers.redis.entry import Item
+from wippy_lua.queue.drivers.redis.entry import GROUP, Item
 from wippy_lua.queue.drivers.redis.outbox import Outbox
-from wippy_lua.queue.drivers.redis.wire import (
+from wippy_lua.redis.wire import (
     ANSWER_TIMEOUT,
     FIRST_RECONNECT,
-    GROUP,
     LAST_RECONNECT,
     UNREACHABLE,
     Argument,

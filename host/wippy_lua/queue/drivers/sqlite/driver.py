@@ -19,12 +19,12 @@ from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Sink
 from wippy_lua.queue.drivers.options import check_known, conflict, max_length_of
 from wippy_lua.queue.drivers.sqlite.queue import Publisher, Queues, SqliteQueue
 from wippy_lua.queue.drivers.sqlite.rows import row_of
-from wippy_lua.queue.drivers.sqlite.schema import Synchronous
 from wippy_lua.queue.drivers.sqlite.session import Session, stopped_error
 from wippy_lua.queue.drivers.sqlite.store import Store
 from wippy_lua.queue.message import Delivery, Message
 from wippy_lua.registry.entry import Entry
 from wippy_lua.registry.kinds import SqliteDriverSpec
+from wippy_lua.sqlite.file import Synchronous
 
 OPTIONS: Final = ("max_length",)
 DEFAULT_LEASE: Final = 30.0

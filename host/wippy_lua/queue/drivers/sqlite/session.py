@@ -38,10 +38,12 @@ from wippy_lua.queue.drivers.sqlite.queue import (
     SqliteQueue,
 )
 from wippy_lua.queue.drivers.sqlite.rows import Found, row_of
-from wippy_lua.queue.drivers.sqlite.store import Store, failure_of, is_busy
-from wippy_lua.queue.drivers.sqlite.thread import NativeThread
+from wippy_lua.queue.drivers.sqlite.schema import QUEUE_FILE
+from wippy_lua.queue.drivers.sqlite.store import Store
 from wippy_lua.queue.drivers.sqlite.transaction import Transaction
 from wippy_lua.queue.message import Message
+from wippy_lua.sqlite.file import failure_of, is_busy
+from wippy_lua.sqlite.thread import NativeThread
 
 T = TypeVar("T")
 
@@ -126,7 +128,7 @@ class Session:
             self._connect()
         except (sqlite3.Error, OSError) as error:
             self._thread.end()
-            raise failure_of(self._store.path, error) from error
+            raise failure_of(QUEUE_FILE, self._store.path, error) from error
         except WippyError:
             self._thread.end()
             raise
@@ -335,7 +337,7 @@ class Session:
 
     def _on_failure(self, work: Work, error: Exception) -> None:
         """Tells who waits, but keeps settlements: they have to reach the disk some time."""
-        failure = failure_of(self._store.path, error)
+        failure = failure_of(QUEUE_FILE, self._store.path, error)
         if not self._failing:
             self._failing = True
             self._log.warning("queue file refused a transaction", error=failure.message)
