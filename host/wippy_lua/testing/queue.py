@@ -62,7 +62,9 @@ class QueueTests(SuiteBase):
         QueueProbe(driver, config.id, self.patience).publish(b"m")
         assert QueueProbe(driver, alias.id, self.patience).attach().drain(1) == [b"m"]
 
-    @pytest.mark.parametrize("verb", ["publish", "attach", "info", "take", "purge", "peek", "browse", "pick", "flush"])
+    @pytest.mark.parametrize(
+        "verb", ["publish", "attach", "info", "take", "purge", "peek", "browse", "pick", "flush"]
+    )
     def test_a_queue_that_was_not_declared_is_not_found(self, driver: Driver, verb: str) -> None:
         calls: dict[str, Callable[[], object]] = {
             "publish": lambda: driver.publish("test:nowhere", [make_message()]),
