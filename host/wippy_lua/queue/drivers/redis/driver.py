@@ -97,6 +97,14 @@ class RedisDriver:
         self._by_name: dict[str, RedisQueue] = {}
         self._attachments: list[RedisAttachment] = []
 
+    @property
+    def connected(self) -> bool:
+        return self._running and self._wire.failure is None
+
+    @property
+    def reconnects(self) -> int:
+        return self._server.reconnects
+
     def start(self) -> None:
         if self._running:
             return
