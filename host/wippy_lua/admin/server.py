@@ -1,0 +1,108 @@
+"""The admin server of `wippy-lua run --admin`: in the host's own hub, with limits of its own."""
+
+from __future__ import annotations
+
+from http.client import HTTPException
+from types import TracebackType
+from typing import IO, Any, Final, Self
+
+from gevent.pool import Pool
+from gevent.pywsgi import WSGIHandler, WSGIServer
+
+from wippy_lua.admin.address import Address
+from wippy_lua.admin.app import AdminApp
+from wippy_lua.errors import Kind, WippyError
+from wippy_lua.log import Log
+
+MAX_HEADERS: Final = 32 * 1024  #: bytes of a request's headers, all together; a line has 8 KiB
+MAX_CONNECTIONS: Final = 64  #: at a time; others wait to be accepted
+IDLE_SECONDS: Final = 30.0  #: that a peer may take for its next byte, or to read ours
+STOP_SECONDS: Final = 1.0  #: that requests get to end when the server does
+
+
+class AdminServer:
+    """Serves an app at an address from `start` to `stop`."""
+
+    def __init__(self, app: AdminApp, address: Address) -> None:
+        self._address = address
+        self._server = WSGIServer(
+            (address.host, address.port),
+            app,
+            spawn=Pool(MAX_CONNECTIONS),
+            handler_class=Handler,
+            # It would write requests, and whatever came in their place.
+            log=None,
+            error_log=None,
+            # Else it would ask the network for its own name.
+            environ={"SERVER_NAME": address.host, "wippy_lua.log": app.log},
+        )
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Begins to serve; raises WippyError when the address cannot be had."""
+        try:
+            self._server.start()
+        except OSError as error:
+            raise WippyError(
+                f"cannot listen on {self._address.url}: {error.strerror or error}",
+                kind=Kind.UNAVAILABLE,
+                retryable=False,
+            ) from error
+
+    def stop(self) -> None:
+        """Ends the server, and after a second what is still being served."""
+        self._server.stop(timeout=STOP_SECONDS)
+
+    @property
+    def address(self) -> Address:
+        """Where it really listens, the port that the system chose included."""
+        return Address(self._address.host, self._server.server_port)
+
+
+class Handler(WSGIHandler):
+    """One connection; refuses headers without end, and peers that fall silent."""
+
+    def handle(self) -> None:
+        self.socket.settimeout(IDLE_SECONDS)
+        super().handle()
+
+    def MessageClass(self, rfile: IO[bytes], *rest: Any) -> Any:  # noqa: N802 - gevent's name
+        """Reads the headers; raises ValueError for too many."""
+        try:
+            return super().MessageClass(_Bounded(rfile, MAX_HEADERS), *rest)
+        except HTTPException as error:
+            raise ValueError(str(error)) from error
+
+    def _log_error(self, kind: Any, error: Any, _trace: Any) -> None:
+        """Keeps requests, which have the token, off standard error."""
+        log: Log = self.server.environ["wippy_lua.log"]
+        if isinstance(error, OSError):
+            log.debug("connection lost", error=str(error))
+        else:
+            log.error("serving failed", exc_info=error)
+
+
+class _Bounded:
+    """The lines of a file, up to so many bytes."""
+
+    def __init__(self, file: IO[bytes], limit: int) -> None:
+        self._file = file
+        self._left = limit
+
+    def readline(self, limit: int) -> bytes:
+        line = self._file.readline(min(limit, self._left + 1))
+        self._left -= len(line)
+        if self._left < 0:
+            raise ValueError(f"the headers are over the limit of {MAX_HEADERS} bytes")
+        return line
