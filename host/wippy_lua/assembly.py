@@ -17,9 +17,11 @@ from wippy_lua.lua.problems import LuaProblems
 from wippy_lua.lua.program import Program
 from wippy_lua.lua.programs import program_of
 from wippy_lua.lua.resolver import PythonModule, module_names
+from wippy_lua.operations.local import LocalOperations
 from wippy_lua.queue.consumer import Consumer
 from wippy_lua.queue.drivers import make_driver
 from wippy_lua.queue.manager import QueueManager
+from wippy_lua.queue.pauses import Pauses
 from wippy_lua.registry.configs import consumer_config, host_spec, queue_config
 from wippy_lua.registry.entry import Entry, Source, source_of
 from wippy_lua.registry.files import INDEX
@@ -79,6 +81,7 @@ class App:
         self._log = log
         self._watchdog = Watchdog(config.stall_limit, log)
         self.consumers: dict[str, Consumer] = {}
+        self.pauses = Pauses(self.consumers)
         self._processes: set[str] = set()
         self.main = _main_program(place)
         self._running_main = MainProgram(self.functions, policies.nobody)
@@ -162,6 +165,10 @@ class App:
         """Blocks while a consumer or a process runs, or will again after its restart."""
         while active := self._active({*self.consumers, *self._processes}):
             self.supervisor.join(*active)
+
+    def operations(self) -> LocalOperations:
+        """Returns what an operator may do with the queues while this runs."""
+        return LocalOperations(self.manager, self.registry, self._clock, pauses=self.pauses)
 
     def admin_app(self, token: str | None) -> AdminApp:
         """Makes the admin pages; without a token they are for this machine only."""
@@ -266,6 +273,7 @@ class App:
             self._clock,
             self._log,
             starter or self._security(entry),
+            self.pauses,
         )
         self.consumers[entry.id] = consumer
         self._add_service(entry, consumer)

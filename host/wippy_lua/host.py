@@ -26,6 +26,7 @@ from wippy_lua.handoff import Handoff
 from wippy_lua.log import Log
 from wippy_lua.log import make_log as make_default_log
 from wippy_lua.lua.resolver import PythonModule
+from wippy_lua.operations.local import LocalOperations
 from wippy_lua.queue.driver import QueueInfo
 from wippy_lua.queue.manager import PublishOptions
 from wippy_lua.queue.message import Header
@@ -199,6 +200,13 @@ class Host:
     def info(self, queue: str) -> QueueInfo:
         """Returns a queue's counts; raises QueueNotFound."""
         return self._handoff.run(lambda: self._app.manager.info(queue))
+
+    def operations(self) -> LocalOperations:
+        """Returns what an operator may do with the queues, on the thread of this host's hub.
+
+        Blocks nothing by itself; a host that is not started has nothing to operate on.
+        """
+        return self._app.operations()
 
     def start_service(self, service: str) -> None:
         """Starts a service and what it depends on; raises its error when it cannot start."""

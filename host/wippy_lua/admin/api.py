@@ -94,9 +94,7 @@ class Api:
     def replay(self, request: Request, queue: str) -> Response:
         order = request.json(ReplayOrder)
         return _streamed(
-            self._operations.replay(
-                queue, order.selection, rate=order.rate, dry_run=order.dry_run
-            )
+            self._operations.replay(queue, order.selection, rate=order.rate, dry_run=order.dry_run)
         )
 
     def drop(self, request: Request, queue: str) -> Response:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import gevent
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -20,16 +20,17 @@ from prometheus_client.metrics_core import (
     Metric,
 )
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from wippy_lua import __version__
 from wippy_lua.admin.survey import Survey
+from wippy_lua.queue.consumer import Consumer
 from wippy_lua.queue.driver import QueueInfo
-from wippy_lua.queue.tally import BOUNDS, Histogram
+from wippy_lua.queue.tally import BOUNDS, Histogram, Tally
 
 if TYPE_CHECKING:
     from wippy_lua.assembly import App
-    from wippy_lua.queue.consumer import Consumer
+
+Labels: TypeAlias = tuple[str, ...]
 
 OF_QUEUE: Final = ("queue", "driver")
 OF_CONSUMER: Final = ("queue", "consumer", "function")
@@ -41,6 +42,26 @@ QUEUE_GAUGES: Final[Sequence[tuple[str, str, Callable[[QueueInfo], float | None]
     ("in_flight", "Messages that were delivered and are not settled", lambda i: i.in_flight),
     ("delayed", "Messages that wait for their time", lambda i: i.delayed),
     ("oldest_age_seconds", "Age of the oldest message not settled", lambda i: oldest_age_of(i)),
+)
+
+#: The same of a consumer.
+CONSUMER_COUNTERS: Final[Sequence[tuple[str, str, Callable[[Consumer], float]]]] = (
+    ("attempts", "Calls of handlers", lambda c: c.tally.durations.count),
+    ("retries", "Calls of handlers for a later attempt", lambda c: c.tally.retries),
+    ("dead_letters", "Messages moved to dead letters", lambda c: c.tally.dead_letters),
+)
+CONSUMER_GAUGES: Final[Sequence[tuple[str, str, Callable[[Consumer], float]]]] = (
+    ("handlers_running", "Handlers that run", lambda c: c.working),
+    ("deliveries_buffered", "Deliveries that wait for a handler", lambda c: c.buffered),
+    ("consumer_connected", "1 while messages can come, as last known", lambda c: c.connected),
+)
+CONSUMER_TIMES: Final[Sequence[tuple[str, str, Callable[[Tally], Histogram]]]] = (
+    ("handler_duration", "How long handlers ran", lambda tally: tally.durations),
+    (
+        "queue_wait",
+        "From the publish to the first attempt; looks at one message in a millisecond at most",
+        lambda tally: tally.waits,
+    ),
 )
 
 
@@ -81,66 +102,52 @@ class HostCollector(Collector):
 
     def _queues(self) -> Iterator[Metric]:
         told = self._survey.take()
-        drivers = {config.id: config.driver for config in self._app.manager}
+        labels = {config.id: (config.id, config.driver) for config in self._app.manager}
         for name, meaning, count in QUEUE_GAUGES:
-            gauge = GaugeMetricFamily(f"wippy_lua_queue_{name}", meaning, labels=OF_QUEUE)
-            for queue, info in told.items():
-                value = count(info)
-                if value is not None:
-                    gauge.add_metric((queue, drivers[queue]), value)
-            yield gauge
-        published, failures = self._app.manager.published, self._survey.failures
+            counts = [(labels[queue], count(info)) for queue, info in told.items()]
+            known = [(names, value) for names, value in counts if value is not None]
+            yield _gauge(f"wippy_lua_queue_{name}", meaning, OF_QUEUE, known)
+        pauses, published, failures = (
+            self._app.pauses,
+            self._app.manager.published,
+            self._survey.failures,
+        )
+        paused = [(names, queue in pauses) for queue, names in labels.items()]
+        yield _gauge("wippy_lua_queue_paused", "1 while it is paused here", OF_QUEUE, paused)
         yield _counter(
             "wippy_lua_published",
             "Messages published by this process and stored",
             OF_QUEUE,
-            {(queue, driver): published[queue] for queue, driver in drivers.items()},
+            [(names, published[queue]) for queue, names in labels.items()],
         )
         yield _counter(
             "wippy_lua_scrape_errors",
             "Times that a queue could not be asked for its counts",
             OF_QUEUE,
-            {(queue, driver): failures[queue] for queue, driver in drivers.items()},
+            [(names, failures[queue]) for queue, names in labels.items()],
         )
 
     def _consumers(self) -> Iterator[Metric]:
-        consumers = {_labels(c): c for c in tuple(self._app.consumers.values())}
+        consumers = [(_labels(c), c) for c in tuple(self._app.consumers.values())]
         yield _counter(
             "wippy_lua_handled",
             "Deliveries by what became of them",
             (*OF_CONSUMER, "outcome"),
-            {
-                (*labels, outcome): count
-                for labels, consumer in consumers.items()
+            [
+                ((*labels, outcome), count)
+                for labels, consumer in consumers
                 for outcome, count in _outcomes(consumer).items()
-            },
+            ],
         )
-        for name, meaning, number in (
-            ("attempts", "Calls of handlers", lambda c: c.tally.durations.count),
-            ("retries", "Calls of handlers after the first one", lambda c: c.tally.retries),
-            ("dead_letters", "Messages moved to dead letters", lambda c: c.tally.dead_letters),
-        ):
-            values = {labels: number(c) for labels, c in consumers.items()}
+        for name, meaning, number in CONSUMER_COUNTERS:
+            values = [(labels, number(consumer)) for labels, consumer in consumers]
             yield _counter(f"wippy_lua_{name}", meaning, OF_CONSUMER, values)
-        for name, meaning, number in (
-            ("handlers_running", "Handlers that run", lambda c: c.working),
-            ("deliveries_buffered", "Deliveries that wait for a handler", lambda c: c.buffered),
-            ("consumer_connected", "1 while messages can come", lambda c: c.connected),
-        ):
-            values = {labels: number(c) for labels, c in consumers.items()}
+        for name, meaning, number in CONSUMER_GAUGES:
+            values = [(labels, number(consumer)) for labels, consumer in consumers]
             yield _gauge(f"wippy_lua_{name}", meaning, OF_CONSUMER, values)
-        yield _histogram(
-            "wippy_lua_handler_duration_seconds",
-            "How long handlers ran",
-            OF_CONSUMER,
-            {labels: c.tally.durations for labels, c in consumers.items()},
-        )
-        yield _histogram(
-            "wippy_lua_queue_wait_seconds",
-            "From the publish to the first attempt; looks at one message in a millisecond at most",
-            OF_CONSUMER,
-            {labels: c.tally.waits for labels, c in consumers.items()},
-        )
+        for name, meaning, times in CONSUMER_TIMES:
+            histograms = [(labels, times(consumer.tally)) for labels, consumer in consumers]
+            yield _histogram(f"wippy_lua_{name}_seconds", meaning, OF_CONSUMER, histograms)
 
     def _drivers(self) -> Iterator[Metric]:
         drivers = tuple(self._app.manager.drivers.items())
@@ -148,26 +155,21 @@ class HostCollector(Collector):
             "wippy_lua_driver_connected",
             "1 while the broker can be reached, as last known",
             ("driver",),
-            {(name,): driver.connected for name, driver in drivers},
+            [((name,), driver.connected) for name, driver in drivers],
         )
         yield _counter(
             "wippy_lua_driver_reconnects",
             "Connections that were lost and came back",
             ("driver",),
-            {(name,): driver.reconnects for name, driver in drivers},
+            [((name,), driver.reconnects) for name, driver in drivers],
         )
 
     def _machines(self) -> Iterator[Metric]:
         usage = tuple(self._app.functions.usage())
-        yield _gauge(
-            "wippy_lua_vms", "Lua VMs", ("function",), {(name,): count for name, count, _ in usage}
-        )
-        yield _gauge(
-            "wippy_lua_vm_memory_bytes",
-            "Memory that Lua VMs use",
-            ("function",),
-            {(name,): memory for name, _, memory in usage},
-        )
+        counts = [((function,), count) for function, count, _ in usage]
+        memory = [((function,), bytes_used) for function, _, bytes_used in usage]
+        yield _gauge("wippy_lua_vms", "Lua VMs", ("function",), counts)
+        yield _gauge("wippy_lua_vm_memory_bytes", "Memory of Lua VMs", ("function",), memory)
 
     def _hub(self) -> Iterator[Metric]:
         delays = self._app.hub_delays
@@ -175,13 +177,13 @@ class HostCollector(Collector):
             "wippy_lua_hub_delay_seconds",
             "How late the event loop came to a heartbeat, four times a second",
             (),
-            {(): delays.histogram},
+            [((), delays.histogram)],
         )
         yield _gauge(
             "wippy_lua_hub_delay_max_seconds",
             "The longest such delay of the last ten seconds",
             (),
-            {(): delays.recent},
+            [((), delays.recent)],
         )
 
 
@@ -190,7 +192,7 @@ def oldest_age_of(info: QueueInfo) -> float | None:
     return 0.0 if info.message_count == 0 else info.oldest_age
 
 
-def _labels(consumer: Consumer) -> tuple[str, str, str]:
+def _labels(consumer: Consumer) -> Labels:
     config = consumer.config
     return config.queue, config.id, config.func
 
@@ -200,36 +202,35 @@ def _outcomes(consumer: Consumer) -> Mapping[str, int]:
 
 
 def _counter(
-    name: str, meaning: str, labels: Sequence[str], values: Mapping[tuple[str, ...], float]
+    name: str, meaning: str, labels: Sequence[str], values: Iterable[tuple[Labels, float]]
 ) -> Metric:
     return _filled(CounterMetricFamily(name, meaning, labels=labels), values)
 
 
 def _gauge(
-    name: str, meaning: str, labels: Sequence[str], values: Mapping[tuple[str, ...], float]
+    name: str, meaning: str, labels: Sequence[str], values: Iterable[tuple[Labels, float]]
 ) -> Metric:
     return _filled(GaugeMetricFamily(name, meaning, labels=labels), values)
 
 
 def _filled(
-    family: CounterMetricFamily | GaugeMetricFamily, values: Mapping[tuple[str, ...], float]
+    family: CounterMetricFamily | GaugeMetricFamily, values: Iterable[tuple[Labels, float]]
 ) -> Metric:
-    for labels, value in values.items():
+    for labels, value in values:
         family.add_metric(labels, value)
     return family
 
 
 def _histogram(
-    name: str, meaning: str, labels: Sequence[str], values: Mapping[tuple[str, ...], Histogram]
+    name: str, meaning: str, labels: Sequence[str], values: Iterable[tuple[Labels, Histogram]]
 ) -> Metric:
     family = HistogramMetricFamily(name, meaning, labels=labels)
-    for names, histogram in values.items():
+    for names, histogram in values:
         family.add_metric(names, buckets_of(histogram), histogram.total)
     return family
 
 
 def buckets_of(histogram: Histogram) -> list[tuple[str, float]]:
     """Returns cumulative counts by upper bound, as the format wants them."""
-    bounds: Iterable[float] = (*BOUNDS, float("inf"))
-    counts = accumulate(histogram.counts)
-    return [(floatToGoString(bound), count) for bound, count in zip(bounds, counts, strict=True)]
+    bounds = [*map(str, BOUNDS), "+Inf"]
+    return list(zip(bounds, accumulate(histogram.counts), strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http.client import HTTPException
 from types import TracebackType
-from typing import IO, Any, Final, Self
+from typing import IO, Any, Final, Self, cast
 
 from gevent.pool import Pool
 from gevent.pywsgi import WSGIHandler, WSGIServer
@@ -67,7 +67,7 @@ class AdminServer:
     @property
     def address(self) -> Address:
         """Where it really listens, the port that the system chose included."""
-        return Address(self._address.host, self._server.server_port)
+        return Address(self._address.host, self._server.server_port or 0)
 
 
 class Handler(WSGIHandler):
@@ -77,14 +77,14 @@ class Handler(WSGIHandler):
         self.socket.settimeout(IDLE_SECONDS)
         super().handle()
 
-    def MessageClass(self, rfile: IO[bytes], *rest: Any) -> Any:  # noqa: N802 - gevent's name
+    def MessageClass(self, fp: Any, *rest: Any) -> Any:  # noqa: N802 - gevent's name
         """Reads the headers; raises ValueError for too many."""
         try:
-            return super().MessageClass(_Bounded(rfile, MAX_HEADERS), *rest)
+            return super().MessageClass(cast(Any, Bounded(fp, MAX_HEADERS)), *rest)
         except HTTPException as error:
             raise ValueError(str(error)) from error
 
-    def _log_error(self, kind: Any, error: Any, _trace: Any) -> None:
+    def _log_error(self, _kind: object, error: BaseException, _trace: object) -> None:
         """Keeps requests, which have the token, off standard error."""
         log: Log = self.server.environ["wippy_lua.log"]
         if isinstance(error, OSError):
@@ -93,16 +93,19 @@ class Handler(WSGIHandler):
             log.error("serving failed", exc_info=error)
 
 
-class _Bounded:
+class Bounded:
     """The lines of a file, up to so many bytes."""
 
     def __init__(self, file: IO[bytes], limit: int) -> None:
         self._file = file
+        self._limit = limit
         self._left = limit
 
-    def readline(self, limit: int) -> bytes:
-        line = self._file.readline(min(limit, self._left + 1))
+    def readline(self, size: int = -1) -> bytes:
+        """Returns the next line; raises ValueError past the limit."""
+        most = self._left + 1
+        line = self._file.readline(min(size, most) if size >= 0 else most)
         self._left -= len(line)
         if self._left < 0:
-            raise ValueError(f"the headers are over the limit of {MAX_HEADERS} bytes")
+            raise ValueError(f"headers are over the limit of {self._limit} bytes")
         return line

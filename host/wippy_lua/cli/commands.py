@@ -39,9 +39,7 @@ def _known_kind(_ctx: click.Context, _option: click.Parameter, kind: str) -> str
     return kind
 
 
-def _address(
-    _ctx: click.Context, _option: click.Parameter, text: str | None
-) -> Address | None:
+def _address(_ctx: click.Context, _option: click.Parameter, text: str | None) -> Address | None:
     if text is None:
         return None
     from wippy_lua.admin.address import Address

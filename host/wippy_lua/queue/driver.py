@@ -7,7 +7,7 @@ this contract as tests.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,6 +33,8 @@ class Capabilities:
     redelivers_at_tail: bool = True
     #: `info` is exact at every moment and tells every field.
     exact_info: bool = True
+    #: `peek`, `browse` and `pick`: messages can be looked at without being taken.
+    browse: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,14 @@ class QueueInfo:
     consumer_count: int | None = None
     oldest_age: float | None = None
     approximate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A ready message that was looked at; `place` is its driver's own way to find it again."""
+
+    message: Message
+    place: object
 
 
 class Sink(Protocol):
@@ -138,8 +148,27 @@ class Driver(Protocol):
         A broker that cannot look without taking raises `WippyError` of kind INVALID that says so.
         """
 
+    def browse(self, queue: str) -> Iterator[Seen]:
+        """Yields the ready messages in delivery order, and changes nothing.
+
+        What comes or goes meanwhile may be seen or not; nothing is seen twice. Refused as `peek`.
+        """
+
+    def pick(self, queue: str, seen: Sequence[Seen]) -> list[Delivery]:
+        """Takes messages that were seen, in that order; the others stay where they are.
+
+        What is not ready any more is left out. Refused as `peek`.
+        """
+
     def take(self, queue: str, limit: int) -> list[Delivery]:
         """Takes up to `limit` ready messages, for an operator who repairs a queue."""
+
+    def flush(self, queue: str) -> None:
+        """Blocks until the broker has been told how picked and taken messages were settled.
+
+        After it, a crash of this process undoes none of that. Raises `WippyError` when the broker
+        cannot be reached.
+        """
 
     def purge(self, queue: str) -> int:
         """Removes all ready and delayed messages; returns how many. In flight ones stay."""

@@ -20,8 +20,8 @@ MAX_HEADERS = 100
 PUBLISH_TIMEOUT = 10.0
 NO_HEADERS: dict[str, Header] = {}
 
-#: Puts a dead letter where it belongs and removes the delivery's message.
-DeadLetterMove = Callable[[Delivery, Message], None]
+#: Puts a message where it belongs and removes that of the delivery.
+Move = Callable[[Delivery, Message], None]
 
 
 class PublishOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -144,16 +144,19 @@ class QueueManager:
         except KeyError:
             raise QueueNotFound(queue) from None
 
-    def dead_letter_move(self, config: QueueConfig) -> DeadLetterMove:
-        """Returns how a dead letter of this queue travels.
+    def dead_letter_move(self, config: QueueConfig) -> Move:
+        """Returns how a dead letter of this queue travels."""
+        if config.dead_letter is None:
+            raise ValueError(f"{config.id} has no dead-letter queue")
+        return self.way(config.id, config.dead_letter.queue)
+
+    def way(self, source: str, target: str) -> Move:
+        """Returns how a message travels from one queue to another.
 
         On one driver it is the driver's own move. Between two it is copied, then acked: a crash
         between the two repeats a message and loses none.
         """
-        if config.dead_letter is None:
-            raise ValueError(f"{config.id} has no dead-letter queue")
-        target = config.dead_letter.queue
-        if self.driver(target) is self.driver(config.id):
+        if self.driver(target) is self.driver(source):
             return lambda delivery, message: delivery.move(target, message)
 
         def copy_then_ack(delivery: Delivery, message: Message) -> None:

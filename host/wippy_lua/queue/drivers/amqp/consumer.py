@@ -15,7 +15,7 @@ from gevent.event import Event
 from gevent.queue import SimpleQueue
 
 from wippy_lua.clock import Clock
-from wippy_lua.errors import WippyError
+from wippy_lua.errors import Kind, WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.driver import Sink
 from wippy_lua.queue.drivers.amqp import wire
@@ -133,6 +133,15 @@ class Copier:
             self._idle.wait(timeout)
             self._greenlet.kill()
             self._greenlet = None
+
+    def flush(self, timeout: float) -> None:
+        """Waits until all copies are settled; raises WippyError of kind TIMEOUT."""
+        if not self._idle.wait(timeout):
+            raise WippyError(
+                f"RabbitMQ has not confirmed within {timeout:g}s what was given back",
+                kind=Kind.TIMEOUT,
+                retryable=True,
+            )
 
     def put(self, copy: Copy) -> None:
         """Takes a copy, to be sent when its turn comes."""
@@ -286,6 +295,14 @@ class Intake:
             delivery = self.receive(fields, properties, body)
             if delivery is not None:
                 return delivery
+
+    def flush(self) -> None:
+        """Returns when the broker has all acks so far; raises WippyError."""
+        if self._channel is not None:
+            # It answers in order, and acks go before calls. Any call would do: this one changes
+            # nothing for a channel that has no consumer. On one that is lost it raises, and what
+            # was not acked has come back.
+            self._channel.call("basic.qos", prefetch_count=0)
 
     def receive(
         self, fields: dict[str, Any], properties: Properties, body: bytes

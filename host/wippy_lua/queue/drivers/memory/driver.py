@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from math import inf
 from typing import Final
@@ -11,7 +11,7 @@ from wippy_lua.clock import Clock
 from wippy_lua.errors import Kind, PublishError, QueueFull, QueueNotFound, WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.config import QueueConfig
-from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Sink
+from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Seen, Sink
 from wippy_lua.queue.drivers.memory.queue import MemoryQueue, Publisher, find_queue
 from wippy_lua.queue.message import Delivery, Message
 from wippy_lua.registry.entry import Entry
@@ -100,8 +100,18 @@ class MemoryDriver:
     def peek(self, queue: str, limit: int) -> list[Message]:
         return find_queue(self._queues, queue).peek(limit)
 
+    def browse(self, queue: str) -> Iterator[Seen]:
+        return find_queue(self._queues, queue).browse()
+
+    def pick(self, queue: str, seen: Sequence[Seen]) -> list[Delivery]:
+        return self._serving(queue).pick(seen)
+
     def take(self, queue: str, limit: int) -> list[Delivery]:
         return self._serving(queue).take(limit)
+
+    def flush(self, queue: str) -> None:
+        """Does nothing: a settlement is done when it returns."""
+        find_queue(self._queues, queue)
 
     def purge(self, queue: str) -> int:
         return find_queue(self._queues, queue).purge()

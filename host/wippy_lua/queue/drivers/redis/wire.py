@@ -46,6 +46,9 @@ UNREACHABLE: Final = (ConnectionError, TimeoutError, OSError)
 #: Refused without effect by a server that will accept it later, or that lost our script.
 NOT_NOW: Final = (NoScriptError, ReadOnlyError, MasterDownError)
 
+#: The files that make the script, in this order.
+SCRIPT: Final = ("script.lua", "operators.lua")
+
 
 class Undeclared(WippyError):
     """The server does not have a queue that was declared: somebody flushed it."""
@@ -68,7 +71,9 @@ class Server:
         self.client_name = client_name
         #: How often a connection took the place of one that was lost.
         self.reconnects = 0
-        self._script = files(__package__).joinpath("script.lua").read_bytes()
+        folder = files(__package__)
+        parts = [folder.joinpath(name).read_bytes() for name in SCRIPT]
+        self._script = b"\n".join(parts)
         self._sha = sha1(self._script, usedforsecurity=False).hexdigest()
         # Only a maker of connections: the pool's own bookkeeping fails at 100 of them.
         self._pool = redis.ConnectionPool.from_url(

@@ -6,8 +6,9 @@ of power, with `normal` the end of the process only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Final
@@ -16,13 +17,14 @@ from wippy_lua.clock import Clock
 from wippy_lua.errors import Kind, WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.config import QueueConfig
-from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Sink
+from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Seen, Sink
 from wippy_lua.queue.drivers.sqlite.queue import FileState, Publisher, Queues, SqliteQueue
-from wippy_lua.queue.drivers.sqlite.rows import row_of
+from wippy_lua.queue.drivers.sqlite.rows import BEFORE_ALL, row_of, spot_of
 from wippy_lua.queue.drivers.sqlite.schema import Synchronous
 from wippy_lua.queue.drivers.sqlite.session import Session, stopped_error
 from wippy_lua.queue.drivers.sqlite.store import Store
 from wippy_lua.queue.message import Delivery, Message
+from wippy_lua.queue.pages import browse_pages
 from wippy_lua.registry.entry import Entry
 from wippy_lua.registry.kinds import SqliteDriverSpec
 
@@ -82,9 +84,7 @@ class SqliteDriver:
         store = Store(self._file, self._synchronous, self._lease)
         # New ones: the file may be another one than at the last start.
         self._queues = Queues()
-        session = Session(
-            store, self._queues, self._state, self._lease, self._clock, self._log
-        )
+        session = Session(store, self._queues, self._state, self._lease, self._clock, self._log)
         session.open()
         self._session = session
         for config in tuple(self._declared.values()):
@@ -140,15 +140,30 @@ class SqliteDriver:
         return session.call(lambda tx: tx.info(found.number, len(found.attachments)))
 
     def peek(self, queue: str, limit: int) -> list[Message]:
-        session, found = self._serving, self._queues.find(queue)
-        return session.call(lambda tx: tx.peek(found.number, limit))
+        return [seen.message for seen in self._page(queue, None, limit)]
+
+    def browse(self, queue: str) -> Iterator[Seen]:
+        self._queues.find(queue)
+        return browse_pages(partial(self._page, queue))
+
+    def pick(self, queue: str, seen: Sequence[Seen]) -> list[Delivery]:
+        return list(self._serving.pick(self._queues.find(queue), list(map(spot_of, seen))))
 
     def take(self, queue: str, limit: int) -> list[Delivery]:
         return list(self._serving.take(self._queues.find(queue), limit))
 
+    def flush(self, queue: str) -> None:
+        self._queues.find(queue)
+        self._serving.call(lambda _tx: None)  # settlements that came before are in its transaction
+
     def purge(self, queue: str) -> int:
         session, found = self._serving, self._queues.find(queue)
         return session.call(lambda tx: tx.purge(found.number))
+
+    def _page(self, queue: str, last: Seen | None, limit: int) -> list[Seen]:
+        session, found = self._serving, self._queues.find(queue)
+        after = BEFORE_ALL if last is None else spot_of(last)
+        return session.call(lambda tx: tx.peek(found.number, after, limit))
 
     @property
     def _serving(self) -> Session:

@@ -38,7 +38,7 @@ from wippy_lua.queue.drivers.sqlite.queue import (
     SqliteDelivery,
     SqliteQueue,
 )
-from wippy_lua.queue.drivers.sqlite.rows import Found, row_of
+from wippy_lua.queue.drivers.sqlite.rows import Found, Spot, row_of
 from wippy_lua.queue.drivers.sqlite.store import Store, failure_of, is_busy
 from wippy_lua.queue.drivers.sqlite.thread import NativeThread
 from wippy_lua.queue.drivers.sqlite.transaction import Transaction
@@ -180,12 +180,20 @@ class Session:
 
     def take(self, queue: SqliteQueue, limit: int) -> list[SqliteDelivery]:
         """Claims messages for nobody's credit."""
+        return self._claim(queue, lambda tx: tx.claim(queue.number, limit))
 
+    def pick(self, queue: SqliteQueue, spots: Sequence[Spot]) -> list[SqliteDelivery]:
+        """Claims those of certain messages that are ready."""
+        return self._claim(queue, lambda tx: tx.pick(queue.number, spots))
+
+    def _claim(
+        self, queue: SqliteQueue, claim: Callable[[Transaction], list[Found]]
+    ) -> list[SqliteDelivery]:
         def give_back(found: list[Found]) -> None:
             for taken in found:
                 self._give_back(queue, taken)
 
-        found = self.call(lambda tx: tx.claim(queue.number, limit), undo=give_back)
+        found = self.call(claim, undo=give_back)
         return [SqliteDelivery(self, queue, taken, None) for taken in found]
 
     def call(self, run: Callable[[Transaction], T], undo: Callable[[T], None] | None = None) -> T:
