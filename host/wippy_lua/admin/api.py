@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Protocol
 
 import msgspec
@@ -124,8 +125,12 @@ class Api:
 
 
 def _streamed(progress: Iterator[Progress]) -> Response:
-    """Sends progress as it comes. Whoever goes away closes the iterator, which ends the work."""
-    return Response(200, lines(progress), NDJSON)
+    """Sends progress as it comes. Whoever goes away closes the iterator, which ends the work.
+
+    What fails at once is still told by the status.
+    """
+    first = list(islice(progress, 1))
+    return Response(200, lines(first, progress), NDJSON)
 
 
 def _status(name: str, state: ServiceState) -> ServiceStatus:

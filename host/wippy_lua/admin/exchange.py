@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import chain
 from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import parse_qs
 
 import msgspec
 
 from wippy_lua.errors import Kind, WippyError
+from wippy_lua.operations.fault import Fault
 
 T = TypeVar("T")
 Header: TypeAlias = tuple[str, str]
@@ -51,19 +53,6 @@ class Refusal(WippyError):
         super().__init__(message, kind=kind, retryable=False)
         self.status = status
         self.headers = tuple(headers)
-
-
-class Fault(msgspec.Struct, frozen=True):
-    """An error as it travels."""
-
-    kind: str
-    message: str
-    retryable: bool | None = None
-    details: Mapping[str, Any] | None = None
-
-    @classmethod
-    def of(cls, error: WippyError) -> Fault:
-        return cls(error.kind.value, error.message, error.retryable, error.details)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +142,17 @@ def error_line(error: WippyError) -> bytes:
     return encode({"error": Fault.of(error)}) + b"\n"
 
 
-def lines(values: Iterable[object]) -> Iterator[bytes]:
-    """Yields each value as a line of JSON; an error as the last one, `{"error": ...}`."""
+def lines(first: Iterable[object], rest: Iterator[object]) -> Iterator[bytes]:
+    """Yields each value as a line of JSON; an error as the last one, `{"error": ...}`.
+
+    Closes `rest` when it is closed itself.
+    """
     try:
-        for value in values:
+        for value in chain(first, rest):
             yield encode(value) + b"\n"
     except WippyError as error:
         yield error_line(error)
     finally:
-        close = getattr(values, "close", None)
+        close = getattr(rest, "close", None)
         if close is not None:
             close()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from wippy_lua.admin.address import is_loopback
 from wippy_lua.admin.exchange import Refusal, Request
+from wippy_lua.errors import Kind
 
 TOKEN_VARIABLE = "WIPPY_LUA_ADMIN_TOKEN"  # noqa: S105 - the name of one, no token
 BEARER = "bearer "
@@ -50,10 +51,11 @@ class Guard:
             raise Refusal(
                 401,
                 "the admin token is missing or wrong: send it as Authorization: Bearer TOKEN",
+                kind=Kind.PERMISSION_DENIED,
                 headers=(("WWW-Authenticate", "Bearer"),),
             )
         if request.header("Sec-Fetch-Site") in FOREIGN_SITES:
-            raise Refusal(403, "the request comes from a page of another site")
+            raise forbidden("the request comes from a page of another site")
         if request.method == "POST" and request.content_type != "application/json":
             raise Refusal(415, "send Content-Type: application/json")
 
@@ -67,13 +69,16 @@ def _token_of(request: Request) -> bytes:
 
 def _check_is_local(request: Request) -> None:
     if request.remote and not is_loopback(request.remote):
-        raise Refusal(403, f"without a token only this machine is served; set {TOKEN_VARIABLE}")
+        raise forbidden(f"without a token only this machine is served; set {TOKEN_VARIABLE}")
     if not is_loopback(_host_of(request.header("Host"))):
-        raise Refusal(
-            403,
+        raise forbidden(
             "the Host header does not name this machine: ask for 127.0.0.1 or localhost,"
-            f" or set {TOKEN_VARIABLE}",
+            f" or set {TOKEN_VARIABLE}"
         )
+
+
+def forbidden(message: str) -> Refusal:
+    return Refusal(403, message, kind=Kind.PERMISSION_DENIED)
 
 
 def _host_of(header: str) -> str:

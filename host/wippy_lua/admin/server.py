@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from http.client import HTTPException
 from types import TracebackType
 from typing import IO, Any, Final, Self, cast
 
+import gevent
+from gevent import socket
 from gevent.pool import Pool
 from gevent.pywsgi import WSGIHandler, WSGIServer
 
@@ -17,6 +20,7 @@ from wippy_lua.log import Log
 MAX_HEADERS: Final = 32 * 1024  #: bytes of a request's headers, all together; a line has 8 KiB
 MAX_CONNECTIONS: Final = 64  #: at a time; others wait to be accepted
 IDLE_SECONDS: Final = 30.0  #: that a peer may take for its next byte, or to read ours
+GONE_SECONDS: Final = 1.0  #: that work for a peer that is gone gets to come to a point of rest
 STOP_SECONDS: Final = 1.0  #: that requests get to end when the server does
 
 
@@ -73,9 +77,36 @@ class AdminServer:
 class Handler(WSGIHandler):
     """One connection; refuses headers without end, and peers that fall silent."""
 
+    _is_gone = False
+
     def handle(self) -> None:
         self.socket.settimeout(IDLE_SECONDS)
         super().handle()
+
+    def process_result(self) -> None:
+        """Sends the answer, and ends what still makes it when nobody waits for it any more."""
+        serving = cast("gevent.Greenlet[..., None]", gevent.getcurrent())
+        watcher = gevent.spawn(self._watch_peer, self.socket, serving)
+        try:
+            super().process_result()
+        finally:
+            watcher.kill()
+
+    def _watch_peer(self, peer: socket.socket, serving: gevent.Greenlet[..., None]) -> None:
+        socket.wait_read(peer.fileno())
+        try:
+            if peer.recv(1, socket.MSG_PEEK):
+                return  # it asks for something else already
+        except OSError as error:
+            self.log.debug("connection lost", error=str(error))
+        self._is_gone = True
+        gevent.sleep(GONE_SECONDS)
+        serving.kill(block=False)
+
+    def write(self, data: bytes) -> None:
+        if self._is_gone:  # the system would still take one
+            raise ConnectionResetError(errno.ECONNRESET, "the peer is gone")
+        super().write(data)
 
     def MessageClass(self, fp: Any, *rest: Any) -> Any:  # noqa: N802 - gevent's name
         """Reads the headers; raises ValueError for too many."""
@@ -86,11 +117,15 @@ class Handler(WSGIHandler):
 
     def _log_error(self, _kind: object, error: BaseException, _trace: object) -> None:
         """Keeps requests, which have the token, off standard error."""
-        log: Log = self.server.environ["wippy_lua.log"]
-        if isinstance(error, OSError):
-            log.debug("connection lost", error=str(error))
+        if isinstance(error, OSError | gevent.GreenletExit):
+            self.log.debug("connection lost", error=str(error))
         else:
-            log.error("serving failed", exc_info=error)
+            self.log.error("serving failed", exc_info=error)
+
+    @property
+    def log(self) -> Log:
+        log: Log = self.server.environ["wippy_lua.log"]
+        return log
 
 
 class Bounded:
