@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wippy_lua.clock import Clock
 from wippy_lua.declarations import Declarations
@@ -34,7 +35,10 @@ from wippy_lua.security.policies import Policies
 from wippy_lua.services import DriverService, MainProgram, ProcessService
 from wippy_lua.supervisor.state import Restart, Service, ServiceSpec
 from wippy_lua.supervisor.supervisor import Supervisor
-from wippy_lua.watchdog import Watchdog
+from wippy_lua.watchdog import HubDelays, Watchdog
+
+if TYPE_CHECKING:
+    from wippy_lua.admin.app import AdminApp
 
 #: Seconds that a running `main.lua` gets to reach a wait when the host stops: as services do.
 MAIN_STOP_TIMEOUT = Lifecycle().stop_timeout
@@ -165,6 +169,34 @@ class App:
     def operations(self) -> LocalOperations:
         """Returns what an operator may do with the queues while this runs."""
         return LocalOperations(self.manager, self.registry, self._clock, pauses=self.pauses)
+
+    def admin_app(self, token: str | None) -> AdminApp:
+        """Makes the admin pages; without a token they are for this machine only."""
+        # Imported here: most programs have no use for it.
+        from wippy_lua.admin.api import Api
+        from wippy_lua.admin.app import AdminApp
+        from wippy_lua.admin.guard import Guard
+        from wippy_lua.admin.health import Health
+        from wippy_lua.admin.metrics_page import MetricsPage
+        from wippy_lua.admin.survey import Survey
+
+        drivers = self.manager.drivers
+        health = Health(
+            self.supervisor,
+            self.consumers,
+            drivers,
+            self.pauses,
+            self.hub_delays,
+            self._clock,
+        )
+        metrics = MetricsPage.of(self, Survey(self.manager, self._log))
+        api = Api(self.operations(), self.supervisor)
+        return AdminApp(health, metrics, api, Guard(token), self._log)
+
+    @property
+    def hub_delays(self) -> HubDelays:
+        """How late the hub came to its heartbeats."""
+        return self._watchdog.delays
 
     def is_idle(self) -> bool:
         """Tells whether nothing waits or runs in any queue that an active consumer empties."""

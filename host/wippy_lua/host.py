@@ -12,7 +12,7 @@ from math import inf
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import gevent
 import msgspec
@@ -33,6 +33,9 @@ from wippy_lua.queue.message import Header
 from wippy_lua.security.context import check_publish
 from wippy_lua.security.policy import Actor, Scope
 from wippy_lua.supervisor.state import ServiceState
+
+if TYPE_CHECKING:
+    from wippy_lua.admin.app import AdminApp
 
 DRAIN_POLL_SECONDS = 0.02
 
@@ -216,6 +219,14 @@ class Host:
     def services(self) -> Mapping[str, ServiceState]:
         """Returns the state of every service by ID."""
         return self._app.supervisor.services()
+
+    def admin_app(self, *, token: str | None = None) -> AdminApp:
+        """Returns a WSGI app with health, metrics and the verbs of an operator.
+
+        It is for a gevent server in the host's own hub, from before `start` on. Without a `token`
+        it serves this machine only; its verbs act as the host itself.
+        """
+        return self._app.admin_app(token)
 
     def run_main(self, arguments: Sequence[str] = ()) -> object:
         """Runs the app's `main.lua` and returns what it returned; None when the app has none.

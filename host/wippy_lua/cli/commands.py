@@ -15,6 +15,7 @@ from wippy_lua import __version__
 from wippy_lua.cli import operators
 
 if TYPE_CHECKING:
+    from wippy_lua.admin.address import Address
     from wippy_lua.cli.signals import Signals
 
 ARGUMENTS = "wippy_lua.arguments"  #: where a context keeps what follows `--`
@@ -37,6 +38,17 @@ def _known_kind(_ctx: click.Context, _option: click.Parameter, kind: str) -> str
     if not any(is_of_kind(known, kind) for known in KINDS):
         raise click.BadParameter(f"no kind {kind!r}{did_you_mean(kind, KINDS)}")
     return kind
+
+
+def _address(_ctx: click.Context, _option: click.Parameter, text: str | None) -> Address | None:
+    if text is None:
+        return None
+    from wippy_lua.admin.address import Address
+
+    try:
+        return Address.parse(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 class RunCommand(click.Command):
@@ -79,6 +91,17 @@ def cli() -> None:
     default="console",
     help="Write the log for people, or one JSON object per line.",
 )
+@click.option(
+    "--admin",
+    metavar="HOST:PORT",
+    callback=_address,
+    help="Serve health, metrics and an operator's verbs there. Port 0 is one that is free.",
+)
+@click.option(
+    "--admin-token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File with the token of the admin server (default: $WIPPY_LUA_ADMIN_TOKEN).",
+)
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -88,6 +111,8 @@ def run(
     overrides: tuple[str, ...],
     log_level: str | None,
     log_format: Literal["console", "json"],
+    admin: Address | None,
+    admin_token_file: Path | None,
 ) -> None:
     """Run the app at PATH: a folder, its _index.yaml or its main.lua.
 
@@ -109,6 +134,8 @@ def run(
         drain=drain,
         log_level=log_level,
         log_format=log_format,
+        admin=admin,
+        admin_token_file=admin_token_file,
         signals=signals,
     )
     sys.exit(status)

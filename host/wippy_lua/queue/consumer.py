@@ -34,6 +34,7 @@ from wippy_lua.queue.settle import (
     out_of_attempts,
     settle,
 )
+from wippy_lua.queue.tally import Tally
 from wippy_lua.security.context import Security
 
 #: Calls a function with a body; `Functions.handle`.
@@ -64,6 +65,7 @@ class Consumer:
         paused: Container[str] = (),
     ) -> None:
         self.config = config
+        self.tally = Tally(clock.time)
         self._queue = queue
         self._driver = driver
         self._handle = handle
@@ -141,6 +143,11 @@ class Consumer:
         self._log.info("consumer stopped")
 
     @property
+    def connected(self) -> bool:
+        """Whether its broker can give it messages; false while it is stopped."""
+        return self._attachment is not None and self._attachment.connected
+
+    @property
     def working(self) -> int:
         """How many handlers run."""
         return len(self._calls)
@@ -164,8 +171,12 @@ class Consumer:
             return
         outcome = self._begin(delivery) or self._call(delivery)
         if outcome is SUCCESS:
-            self._apply(delivery, ACK)
+            # One that its handler has settled is counted as that, unless the consumer was first.
+            if self._apply(delivery, ACK) or self.config.auto_ack:
+                self.tally.successes += 1
             return
+        if self.config.auto_ack or not delivery.settled:
+            self.tally.failed(outcome)
         decision = self._decide(outcome, delivery)
         self._report(delivery, outcome, decision)
         self._apply(delivery, decision)
@@ -181,10 +192,10 @@ class Consumer:
 
     def _call(self, delivery: Delivery) -> Outcome:
         config, message = self.config, delivery.message
-        deadline = monotonic() + self._timeout
+        began = monotonic()
         call = Call(
             config.func,
-            deadline,
+            began + self._timeout,
             delivery,
             config.id,
             config.queue,
@@ -199,6 +210,7 @@ class Consumer:
             outcome = Failure(WippyError(f"internal error: {error}", kind=Kind.INTERNAL))
         finally:
             self._calls.discard(call)
+            self.tally.ran(delivery, began)
         if call.cancelled and isinstance(outcome, Failure):
             return Cancelled()  # stopping may well be what failed it: the attempt is not spent
         return outcome
@@ -210,9 +222,14 @@ class Consumer:
 
     def _settle_early(self, call: Call, outcome: Outcome) -> bool:
         """Settles while the handler still runs, when it asks for that itself."""
-        if call.delivery is None:
+        delivery = call.delivery
+        if delivery is None or not self._apply(delivery, self._decide(outcome, delivery)):
             return False
-        return self._apply(call.delivery, self._decide(outcome, call.delivery))
+        if outcome == SUCCESS:
+            self.tally.successes += 1
+        else:
+            self.tally.failed(outcome)
+        return True
 
     def _apply(self, delivery: Delivery, decision: Decision) -> bool:
         """Tells the driver; only the first decision about a delivery counts."""
@@ -242,6 +259,8 @@ class Consumer:
                 "dead letter not stored, retrying later", error=error.message, **_facts(delivery)
             )
             delivery.release(self.config.retry.max_delay, charged=True)
+        else:
+            self.tally.dead_letters += 1
 
     def _report(self, delivery: Delivery, outcome: Outcome, decision: Decision) -> None:
         fields: dict[str, object] = _facts(delivery)

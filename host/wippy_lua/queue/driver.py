@@ -71,6 +71,13 @@ class Sink(Protocol):
 class Attachment(Protocol):
     """A consumer's subscription to one queue."""
 
+    @property
+    def connected(self) -> bool:
+        """Whether deliveries can come, as far as is known by now; false once detached.
+
+        Asks nobody: a connection that broke silently counts until the driver has noticed.
+        """
+
     def detach(self) -> None:
         """Stops new deliveries; idempotent. What was delivered can still be settled."""
 
@@ -83,6 +90,17 @@ class Driver(Protocol):
     """
 
     capabilities: Capabilities
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker can be reached, as far as is known by now; false while stopped.
+
+        Asks nobody: a connection that broke silently counts until the driver has noticed.
+        """
+
+    @property
+    def reconnects(self) -> int:
+        """How often what was lost came back, connections of attachments included."""
 
     def start(self) -> None:
         """Connects; raises `WippyError` when that fails. May be called again after `stop`."""

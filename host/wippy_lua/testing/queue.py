@@ -354,6 +354,29 @@ class QueueTests(SuiteBase):
         again = queue.attach().receive()
         assert (again.message.body, again.attempt) == (b"m", 2)
 
+    def test_a_driver_is_connected_from_its_start_to_its_stop(self, driver: Driver) -> None:
+        assert driver.connected
+        driver.stop()
+        assert not driver.connected
+        driver.start()
+        assert driver.connected
+        assert driver.reconnects == 0  # a restart is no loss
+
+    def test_an_attachment_is_connected_until_it_is_detached(self, queue: QueueProbe) -> None:
+        queue.attach()
+        [attachment] = queue.attachments
+        assert eventually(lambda: attachment.connected, queue.patience)
+        attachment.detach()
+        assert not attachment.connected
+
+    def test_a_stop_of_the_driver_disconnects_its_attachments(
+        self, driver: Driver, queue: QueueProbe
+    ) -> None:
+        queue.attach()
+        [attachment] = queue.attachments
+        driver.stop()
+        assert not attachment.connected
+
     def test_stopping_twice_is_quiet_and_a_stopped_driver_refuses(
         self, driver: Driver, queue: QueueProbe
     ) -> None:

@@ -377,13 +377,19 @@ class Subscription:
         self._forget = forget
         self._log = log.bind(queue=queue.name)
         self._attached = True
+        self._consumes = False
         self._connection: Connection | None = None
         self._channel: Channel | None = None
         self._intake: Intake | None = None
         self._resuming: gevent.Greenlet[..., None] | None = None
 
+    @property
+    def connected(self) -> bool:
+        return self._attached and self._consumes
+
     def open(self, connection: Connection) -> None:
         """Begins to consume on a new connection; raises WippyError."""
+        self._consumes = False
         intake = self._intake = self._new_intake(self._queue)
         self._connection = connection
         put = self._sink.put
@@ -397,10 +403,13 @@ class Subscription:
                 if delivery is not None:
                     put(delivery)
             elif name == "basic.cancel":
+                self._consumes = False
                 self.resume("the broker has cancelled the consumer")
 
         def on_closed(error: WippyError) -> None:
             intake.lost()
+            if self._intake is intake:
+                self._consumes = False
             self.resume(error.message)
 
         channel = connection.channel(on_event, on_closed)
@@ -409,6 +418,7 @@ class Subscription:
         channel.call("basic.qos", prefetch_count=self._credit)
         # The tag is the client's choice, and unique only within the channel.
         channel.call("basic.consume", queue=self._queue.name, consumer_tag="c")
+        self._consumes = channel.is_open
         if not self._attached:
             channel.close()  # It was detached meanwhile.
             intake.lost()

@@ -78,6 +78,14 @@ class AmqpDriver:
 
     # Its life
 
+    @property
+    def connected(self) -> bool:
+        return self._link.is_up and self._publisher.is_up
+
+    @property
+    def reconnects(self) -> int:
+        return self._link.reconnects + self._publisher.reconnects
+
     def start(self) -> None:
         if self._link.is_running:
             return

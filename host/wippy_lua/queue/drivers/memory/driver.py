@@ -30,12 +30,17 @@ class MemoryDriver:
     """Keeps the queues of one process; nothing of it reaches a disk."""
 
     capabilities = Capabilities(durable=False)
+    reconnects = 0  #: there is nothing that could be lost
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._running = False
         self._queues: dict[str, MemoryQueue] = {}
         self._by_name: dict[str, MemoryQueue] = {}
+
+    @property
+    def connected(self) -> bool:
+        return self._running
 
     def start(self) -> None:
         """Goes on with the messages that are there."""

@@ -89,6 +89,10 @@ class MemoryAttachment:
         self.put = sink.put
         self.attached = True
 
+    @property
+    def connected(self) -> bool:
+        return self.attached
+
     def detach(self) -> None:
         self.queue.detach(self)
 

@@ -104,6 +104,14 @@ class RedisDriver:
         #: What operators hold, by queue name: one consumer of each group for all of it.
         self._operators: dict[str, Holder] = {}
 
+    @property
+    def connected(self) -> bool:
+        return self._running and self._wire.failure is None
+
+    @property
+    def reconnects(self) -> int:
+        return self._server.reconnects
+
     def start(self) -> None:
         if self._running:
             return

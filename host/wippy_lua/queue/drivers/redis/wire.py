@@ -69,6 +69,8 @@ class Server:
 
     def __init__(self, url: str, client_name: str) -> None:
         self.client_name = client_name
+        #: How often a connection took the place of one that was lost.
+        self.reconnects = 0
         folder = files(__package__)
         parts = [folder.joinpath(name).read_bytes() for name in SCRIPT]
         self._script = b"\n".join(parts)
@@ -329,6 +331,7 @@ class Wire:
                 delay = min(delay * 2, LAST_RECONNECT)
             else:
                 self.failure = None
+                self._server.reconnects += 1
                 self._log.info("connected again")
                 return self._connection
 

@@ -18,7 +18,7 @@ from wippy_lua.errors import Kind, WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Seen, Sink
-from wippy_lua.queue.drivers.sqlite.queue import Publisher, Queues, SqliteQueue
+from wippy_lua.queue.drivers.sqlite.queue import FileState, Publisher, Queues, SqliteQueue
 from wippy_lua.queue.drivers.sqlite.rows import BEFORE_ALL, row_of, spot_of
 from wippy_lua.queue.drivers.sqlite.schema import Synchronous
 from wippy_lua.queue.drivers.sqlite.session import Session, stopped_error
@@ -65,8 +65,17 @@ class SqliteDriver:
         self._synchronous: Synchronous = synchronous
         self._lease = lease
         self._queues = Queues()
+        self._state = FileState()
         self._declared: dict[str, QueueConfig] = {}
         self._session: Session | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self._state.works
+
+    @property
+    def reconnects(self) -> int:
+        return self._state.recoveries
 
     def start(self) -> None:
         """Opens the file, creating it when it is not there; raises WippyError."""
@@ -75,7 +84,7 @@ class SqliteDriver:
         store = Store(self._file, self._synchronous, self._lease)
         # New ones: the file may be another one than at the last start.
         self._queues = Queues()
-        session = Session(store, self._queues, self._lease, self._clock, self._log)
+        session = Session(store, self._queues, self._state, self._lease, self._clock, self._log)
         session.open()
         self._session = session
         for config in tuple(self._declared.values()):
@@ -97,7 +106,8 @@ class SqliteDriver:
             raise _conflict(queue, queue.queue_name, found, wanted)
         existing = self._queues.numbered(number)
         self._queues.add(
-            queue.id, existing or SqliteQueue(queue.id, queue.queue_name, number, found)
+            queue.id,
+            existing or SqliteQueue(queue.id, queue.queue_name, number, found, self._state),
         )
         self._declared[queue.id] = queue
 

@@ -59,6 +59,15 @@ class SqsDriver:
         self._attachments: set[SqsAttachment] = set()
         self._keeper: gevent.Greenlet[..., None] | None = None
 
+    @property
+    def connected(self) -> bool:
+        """Whether the last call that had an outcome reached SQS and was let in."""
+        return self._keeper is not None and self._api.reachable
+
+    @property
+    def reconnects(self) -> int:
+        return self._api.recoveries
+
     def start(self) -> None:
         """Gets ready to call SQS.
 
