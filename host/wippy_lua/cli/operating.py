@@ -12,7 +12,7 @@ import click
 
 from wippy_lua.cli.report import FAILED, INVALID, problem_report
 from wippy_lua.clock import SystemClock
-from wippy_lua.errors import ConfigError, Kind, QueueNotFound, WippyError
+from wippy_lua.errors import ConfigError, Kind, WippyError
 from wippy_lua.log import make_log
 from wippy_lua.operations.contract import Operations
 from wippy_lua.operations.opening import open_queues
@@ -44,7 +44,12 @@ class Target:
             return
         from wippy_lua.operations.remote import RemoteOperations
 
-        yield RemoteOperations(self.admin, self.token)
+        url = self.admin if "://" in self.admin else f"http://{self.admin}"
+        try:
+            remote = RemoteOperations(url, self.token)
+        except ValueError as error:
+            raise WippyError(f"--admin: {error}", kind=Kind.INVALID, retryable=False) from error
+        yield remote
 
 
 def operate(target: Target, work: Callable[[Operations], int]) -> int:
@@ -53,11 +58,13 @@ def operate(target: Target, work: Callable[[Operations], int]) -> int:
         with target.operations() as operations:
             try:
                 return work(operations)
-            except QueueNotFound as error:
-                known = [status.id for status in operations.queues()]
-                hint = did_you_mean(str((error.details or {}).get("queue", "")), known)
-                click.echo(f"error: {error.message}{hint or _none_at_all(target, known)}", err=True)
-                return FAILED
+            except WippyError as error:
+                if error.kind is Kind.NOT_FOUND:
+                    click.echo(
+                        f"error: {error.message}{_hint(target, operations, error)}", err=True
+                    )
+                    return FAILED
+                raise
     except ConfigError as error:
         click.echo(problem_report(error.problems), err=True)
         return INVALID
@@ -66,9 +73,11 @@ def operate(target: Target, work: Callable[[Operations], int]) -> int:
         return INVALID if error.kind is Kind.INVALID else FAILED
 
 
-def _none_at_all(target: Target, known: Sequence[str]) -> str:
+def _hint(target: Target, operations: Operations, error: WippyError) -> str:
+    """Returns what might help who asked for a queue that is not there."""
+    known = [status.id for status in operations.queues()]
     if known or target.admin is not None:
-        return ""
+        return did_you_mean(str((error.details or {}).get("queue", "")), known)
     return (
         "; no _index.yaml of the app has a queue. What main.lua declares is known to the running"
         " host: see --admin"
