@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wippy_lua.clock import Clock
 from wippy_lua.declarations import Declarations
@@ -16,9 +17,11 @@ from wippy_lua.lua.problems import LuaProblems
 from wippy_lua.lua.program import Program
 from wippy_lua.lua.programs import program_of
 from wippy_lua.lua.resolver import PythonModule, module_names
+from wippy_lua.operations.local import LocalOperations
 from wippy_lua.queue.consumer import Consumer
 from wippy_lua.queue.drivers import make_driver
 from wippy_lua.queue.manager import QueueManager
+from wippy_lua.queue.pauses import Pauses
 from wippy_lua.registry.configs import consumer_config, host_spec, queue_config
 from wippy_lua.registry.entry import Entry, Source, source_of
 from wippy_lua.registry.files import INDEX
@@ -32,7 +35,10 @@ from wippy_lua.security.policies import Policies
 from wippy_lua.services import DriverService, MainProgram, ProcessService
 from wippy_lua.supervisor.state import Restart, Service, ServiceSpec
 from wippy_lua.supervisor.supervisor import Supervisor
-from wippy_lua.watchdog import Watchdog
+from wippy_lua.watchdog import HubDelays, Watchdog
+
+if TYPE_CHECKING:
+    from wippy_lua.admin.app import AdminApp
 
 #: Seconds that a running `main.lua` gets to reach a wait when the host stops: as services do.
 MAIN_STOP_TIMEOUT = Lifecycle().stop_timeout
@@ -75,6 +81,7 @@ class App:
         self._log = log
         self._watchdog = Watchdog(config.stall_limit, log)
         self.consumers: dict[str, Consumer] = {}
+        self.pauses = Pauses(self.consumers)
         self._processes: set[str] = set()
         self.main = _main_program(place)
         self._running_main = MainProgram(self.functions, policies.nobody)
@@ -161,6 +168,38 @@ class App:
         while active := self._active({*self.consumers, *self._processes}):
             self.supervisor.join(*active)
 
+    def operations(self) -> LocalOperations:
+        """Returns what an operator may do with the queues while this runs."""
+        return LocalOperations(self.manager, self.registry, self._clock, pauses=self.pauses)
+
+    def admin_app(self, token: str | None) -> AdminApp:
+        """Makes the admin pages; without a token they are for this machine only."""
+        # Imported here: most programs have no use for it.
+        from wippy_lua.admin.api import Api
+        from wippy_lua.admin.app import AdminApp
+        from wippy_lua.admin.guard import Guard
+        from wippy_lua.admin.health import Health
+        from wippy_lua.admin.metrics_page import MetricsPage
+        from wippy_lua.admin.survey import Survey
+
+        drivers = self.manager.drivers
+        health = Health(
+            self.supervisor,
+            self.consumers,
+            drivers,
+            self.pauses,
+            self.hub_delays,
+            self._clock,
+        )
+        metrics = MetricsPage.of(self, Survey(self.manager, self._log))
+        api = Api(self.operations(), self.supervisor)
+        return AdminApp(health, metrics, api, Guard(token), self._log)
+
+    @property
+    def hub_delays(self) -> HubDelays:
+        """How late the hub came to its heartbeats."""
+        return self._watchdog.delays
+
     def is_idle(self) -> bool:
         """Tells whether nothing waits or runs in any queue that an active consumer empties."""
         active = self._active(self.consumers)
@@ -236,6 +275,7 @@ class App:
             self._clock,
             self._log,
             starter or self._security(entry),
+            self.pauses,
         )
         self.consumers[entry.id] = consumer
         self._add_service(entry, consumer)

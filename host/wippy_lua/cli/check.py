@@ -17,9 +17,7 @@ from wippy_lua.log import NullLog
 from wippy_lua.registry.problem import Problem
 
 
-def check(
-    path: Path, *, overrides: Sequence[str], modules: Sequence[str], as_json: bool
-) -> int:
+def check(path: Path, *, overrides: Sequence[str], modules: Sequence[str], as_json: bool) -> int:
     """Prints what is wrong with an app and returns the exit status: 2 when there are errors.
 
     `modules` are those of the program that embeds the app: they may be required, and are empty.

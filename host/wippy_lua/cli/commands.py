@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from wippy_lua import __version__
+from wippy_lua.cli import operators
 
 if TYPE_CHECKING:
+    from wippy_lua.admin.address import Address
     from wippy_lua.cli.signals import Signals
 
 ARGUMENTS = "wippy_lua.arguments"  #: where a context keeps what follows `--`
@@ -36,6 +38,17 @@ def _known_kind(_ctx: click.Context, _option: click.Parameter, kind: str) -> str
     if not any(is_of_kind(known, kind) for known in KINDS):
         raise click.BadParameter(f"no kind {kind!r}{did_you_mean(kind, KINDS)}")
     return kind
+
+
+def _address(_ctx: click.Context, _option: click.Parameter, text: str | None) -> Address | None:
+    if text is None:
+        return None
+    from wippy_lua.admin.address import Address
+
+    try:
+        return Address.parse(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 class RunCommand(click.Command):
@@ -78,6 +91,17 @@ def cli() -> None:
     default="console",
     help="Write the log for people, or one JSON object per line.",
 )
+@click.option(
+    "--admin",
+    metavar="HOST:PORT",
+    callback=_address,
+    help="Serve health, metrics and an operator's verbs there. Port 0 is one that is free.",
+)
+@click.option(
+    "--admin-token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File with the token of the admin server (default: $WIPPY_LUA_ADMIN_TOKEN).",
+)
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -87,6 +111,8 @@ def run(
     overrides: tuple[str, ...],
     log_level: str | None,
     log_format: Literal["console", "json"],
+    admin: Address | None,
+    admin_token_file: Path | None,
 ) -> None:
     """Run the app at PATH: a folder, its _index.yaml or its main.lua.
 
@@ -108,6 +134,8 @@ def run(
         drain=drain,
         log_level=log_level,
         log_format=log_format,
+        admin=admin,
+        admin_token_file=admin_token_file,
         signals=signals,
     )
     sys.exit(status)
@@ -124,9 +152,7 @@ def run(
     help="A Lua module that the program which embeds the app makes of Python functions.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def check(
-    path: Path, overrides: tuple[str, ...], modules: tuple[str, ...], as_json: bool
-) -> None:
+def check(path: Path, overrides: tuple[str, ...], modules: tuple[str, ...], as_json: bool) -> None:
     """Load the app at PATH, Lua included, and report every problem. Starts nothing.
 
     The exit status is 0 when there are no errors, else 2.
@@ -160,3 +186,7 @@ def init(folder: Path) -> None:
     from wippy_lua.cli import scaffolding
 
     sys.exit(scaffolding.init(folder))
+
+
+for _command in (operators.queue, operators.dlq, operators.publish, operators.completion):
+    cli.add_command(_command)

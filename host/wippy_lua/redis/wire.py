@@ -64,6 +64,8 @@ class Server:
 
     def __init__(self, url: str, client_name: str, script: bytes) -> None:
         self.client_name = client_name
+        #: How often a connection took the place of one that was lost.
+        self.reconnects = 0
         self._script = script
         self._sha = sha1(self._script, usedforsecurity=False).hexdigest()
         # Only a maker of connections: the pool's own bookkeeping fails at 100 of them.
@@ -338,6 +340,7 @@ class Wire:
                 delay = min(delay * 2, LAST_RECONNECT)
             else:
                 self.failure = None
+                self._server.reconnects += 1
                 self._log.info("connected again")
                 return self._connection
 

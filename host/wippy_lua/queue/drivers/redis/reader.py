@@ -78,8 +78,13 @@ class RedisAttachment:
         self.is_attached = True
         self._client: int | None = None
         self._has_read = False
+        self._is_reading = False
         self._greenlet = gevent.spawn(self._run)
         self._ending: gevent.Greenlet[[], None] | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self.is_attached and self._is_reading
 
     def detach(self) -> None:
         if not self.is_attached:
@@ -159,10 +164,12 @@ class RedisAttachment:
             self._client = cast(int, exchange(connection, ("CLIENT", "ID")))
             if self._has_read:
                 self._recover()
-            self._has_read = True
+                self._server.reconnects += 1
+            self._has_read = self._is_reading = True
             self._read(connection, silences)
         finally:
             self._client = None
+            self._is_reading = False
             connection.disconnect()
 
     def _recover(self) -> None:
