@@ -40,13 +40,7 @@ class Handoff:
     def check_process(self) -> None:
         """Raises WippyError of kind INVALID in a fork of the process that bound."""
         if self.is_fork:
-            raise WippyError(
-                f"this host runs in process {self._process}, and process {os.getpid()} is a fork of"
-                " it, which shares its connections: fork first, then start a host in each process"
-                " (in gunicorn that is post_worker_init)",
-                kind=Kind.INVALID,
-                retryable=False,
-            )
+            raise self._in_a_fork()
 
     def run(self, function: Callable[[], T]) -> T:
         """Returns what `function` returns, or raises what it raises.
@@ -56,12 +50,22 @@ class Handoff:
         """
         if self._thread is None:
             self.bind()
-        self.check_process()
+        if os.getpid() != self._process:
+            raise self._in_a_fork()
         if _get_ident() == self._thread:
             return function()
         task = _Task(function)
         self._loop.run_callback_threadsafe(gevent.spawn, task.run)
         return task.wait()
+
+    def _in_a_fork(self) -> WippyError:
+        return WippyError(
+            f"this host runs in process {self._process}, and process {os.getpid()} is a fork of it,"
+            " which shares its connections: fork first, then start a host in each process (in"
+            " gunicorn that is post_worker_init)",
+            kind=Kind.INVALID,
+            retryable=False,
+        )
 
 
 class _Task(Generic[T]):

@@ -109,9 +109,11 @@ def test_a_path_that_is_no_app_is_a_problem(tmp_path: Path) -> None:
 
 
 def test_modules_of_the_embedding_program_are_named_to_be_known(tmp_path: Path) -> None:
-    entries = QUEUE.replace("source: file://handler.lua", "source: file://handler.lua, modules: [m]")
-    assert entries != QUEUE
-    app(tmp_path, entries, handler='local m = require("m")\nreturn function() m.f() end')
+    app(
+        tmp_path,
+        QUEUE.replace("modules: [queue, logger]", "modules: [m]"),
+        handler='local m = require("m")\nreturn function() m.f() end',
+    )
 
     assert "unknown module 'm'" in wippy("check", tmp_path).stdout
     ended = wippy("check", tmp_path, "--module", "m")

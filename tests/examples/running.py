@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -48,6 +49,35 @@ def run_example(
     )
     assert ended.returncode == 0, ended.stderr
     return [json.loads(line) for line in ended.stderr.splitlines()]
+
+
+def shell(commands: str, folder: Path, timeout: float = 60) -> str:
+    """Runs lines of a README in a folder and returns all their output, log lines as JSON.
+
+    `wippy-lua` is this checkout's, whatever is installed.
+    """
+    command = shlex.join(COMMAND)
+    # Only `run` has a log.
+    function = f"""wippy-lua() {{
+      if [ "$1" = run ]; then shift; {command} run --log-format json "$@"; else {command} "$@"; fi
+    }}"""
+    ended = subprocess.run(
+        ["bash", "-e", "-c", f"{function}\n{commands}"],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout
+    return ended.stdout
+
+
+def log_lines(log: Path) -> list[Line]:
+    """Reads a log's whole lines; a process that was killed may have left half of one."""
+    return [json.loads(text) for text in log.read_text().split("\n")[:-1]]
 
 
 def with_message(lines: list[Line], message: str) -> list[Line]:

@@ -24,9 +24,22 @@ def test_example_has_a_readme_with_its_command(name: str) -> None:
     assert f"examples/{name}" in (EXAMPLES / name / "README.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["hello", "tasks", "retry_and_dead_letter", "wordcount"])
-def test_check_finds_no_errors_in_an_example(name: str) -> None:
-    ended = run_command("check", name, env={"WORDCOUNT_DIR": str(EXAMPLES)})
+@pytest.mark.parametrize(
+    ("app", "options"),
+    [
+        ("hello", []),
+        ("tasks", []),
+        ("retry_and_dead_letter", []),
+        ("wordcount", []),
+        ("orders", []),
+        ("webhooks", []),
+        ("embed_pywsgi", ["--module", "stats"]),
+        ("flask_gunicorn", ["--module", "mail"]),
+        ("two_hosts", []),
+    ],
+)
+def test_check_finds_no_errors_in_an_example(app: str, options: list[str]) -> None:
+    ended = run_command("check", app, *options, env={"WORDCOUNT_DIR": str(EXAMPLES)})
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 

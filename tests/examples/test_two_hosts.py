@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from subprocess import Popen
 import pytest
 
 from tests.drivers.rabbitmq import RabbitMQ
-from tests.examples.running import COMMAND, Line, logged_process, wait_until, with_message
+from tests.examples.running import COMMAND, log_lines, logged_process, wait_until, with_message
 
 ROWS, COLUMNS, DEPTH = 60, 60, 40_000
 SHADES = " .:-=+*%#"
@@ -34,15 +33,10 @@ class Renderer:
     log: Path
 
     def serves(self) -> bool:
-        return bool(with_message(read(self.log), "consumer started"))
+        return bool(with_message(log_lines(self.log), "consumer started"))
 
     def rows(self) -> list[int]:
-        return [line["row"] for line in with_message(read(self.log), "row rendered")]
-
-
-def read(log: Path) -> list[Line]:
-    """Returns the whole lines of a log; a process that was killed may have left half of one."""
-    return [json.loads(text) for text in log.read_text().split("\n")[:-1]]
+        return [line["row"] for line in with_message(log_lines(self.log), "row rendered")]
 
 
 @contextmanager
@@ -94,9 +88,9 @@ def test_picture_is_whole_though_a_renderer_is_killed_and_the_other_takes_over(
         right.process.send_signal(signal.SIGTERM)
         assert right.process.wait(timeout=15) == 0, right.log.read_text()
 
-    lines = [line["msg"] for line in read(painted) if line["logger"] == "print"]
+    lines = [line["msg"] for line in log_lines(painted) if line["logger"] == "print"]
     assert lines == [line_of(row) for row in range(1, ROWS + 1)]
-    (summary,) = with_message(read(painted), "picture painted")
+    (summary,) = with_message(log_lines(painted), "picture painted")
     spread = summary["rows_by_renderer"]
     assert summary["rows"] == sum(spread.values()) == ROWS
     # What the killed one had acknowledged is its own, all the rest is the other's; the rows that it
