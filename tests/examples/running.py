@@ -106,7 +106,7 @@ def logged_process(
                 started.kill()
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 15) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
     """Blocks until the condition holds, without a hub; fails when it does not in time."""
     deadline = time.monotonic() + seconds
     while not condition():

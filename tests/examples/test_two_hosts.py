@@ -14,7 +14,7 @@ import pytest
 from tests.drivers.rabbitmq import RabbitMQ
 from tests.examples.running import COMMAND, log_lines, logged_process, wait_until, with_message
 
-ROWS, COLUMNS, DEPTH = 60, 60, 40_000
+ROWS, COLUMNS, DEPTH = 60, 60, 20_000
 SHADES = " .:-=+*%#"
 SERVE = ("run", "two_hosts", "--start", "mandelbrot:renderer", "--log-format", "json")
 PAINT = (
