@@ -116,12 +116,7 @@ def repairing_in_host(app: Path) -> Iterator[Repair]:
         yield Repair(host.operations())
 
 
-def letter(
-    body: str,
-    original: str | None = "app:tasks",
-    published_at: float = 1_700_000_000.0,
-    **headers: Header,
-) -> Message:
+def letter(body: str, original: str | None = "app:tasks", **headers: Header) -> Message:
     """Makes a dead letter as a consumer does."""
     died: dict[str, Header] = {}
     if original is not None:
@@ -134,7 +129,7 @@ def letter(
             "x_error": "too late",
             "x_error_stack": "handler.lua:1: in function\n  [C]: in ?",
         }
-    return Message(uuid4().hex, body.encode(), TEXT, {**headers, **died}, published_at)
+    return Message(uuid4().hex, body.encode(), TEXT, {**headers, **died}, 1_700_000_000.0)
 
 
 def letters(count: int, original: str | None = "app:tasks", **headers: Header) -> list[Message]:

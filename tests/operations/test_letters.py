@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
@@ -148,7 +148,7 @@ def test_peek_shows_or_says_that_it_cannot(site: Site, repair: Repair) -> None:
 
 
 def test_misuse_is_said_at_once(repair: Repair) -> None:
-    calls = {
+    calls: dict[str, Callable[[], object]] = {
         "app:nowhere": lambda: repair.operations.replay("app:nowhere"),
         "limit": lambda: repair.operations.replay("app:dead", Selection(limit=0)),
         "rate": lambda: repair.operations.replay("app:dead", rate=0.0),

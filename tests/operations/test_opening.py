@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from wippy_lua.operations.values import Selection
 HEAD = "version: '1.0'\nnamespace: app\nentries:\n"
 
 
-def write(folder: Path, *entries: dict[str, object]) -> Path:
+def write(folder: Path, *entries: Mapping[str, object]) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "_index.yaml").write_text(HEAD + "".join(f"- {json.dumps(e)}\n" for e in entries))
     return folder
