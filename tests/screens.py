@@ -39,8 +39,8 @@ def draw_all(folder: Path) -> list[Path]:
     """Writes all screens into a folder; returns their files."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        place = ("--set", "app:memory.kind=queue.driver.sqlite")
-        place += ("--set", f"app:memory.file={scratch}/queue.db")
+        fields = ("kind=queue.driver.sqlite", f"file={scratch}/queue.db")
+        place = [word for each in fields for word in ("--set", f"app:memory.{each}")]
         let_jobs_die(place)
         return [draw(folder / f"{name}.svg", COMMANDS[name], place) for name in COMMANDS]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from tests.screens import COMMANDS, SCREENS, draw_all
 
@@ -13,7 +13,7 @@ README = Path(__file__).parents[1] / "README.md"
 
 def text_of(file: Path) -> str:
     """Returns what a screen shows."""
-    root = ElementTree.fromstring(file.read_text())  # noqa: S314 - we have just written it
+    root = ET.fromstring(file.read_text())  # noqa: S314 - we have just written it
     return re.sub(r"\s+", " ", " ".join(root.itertext()).replace("\xa0", " "))
 
 
