@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -13,7 +14,7 @@ import click
 from wippy_lua.cli.report import FAILED, INVALID, problem_report
 from wippy_lua.clock import SystemClock
 from wippy_lua.errors import ConfigError, Kind, WippyError
-from wippy_lua.log import make_log
+from wippy_lua.log import LateLog, make_log
 from wippy_lua.operations.contract import Operations
 from wippy_lua.operations.opening import open_queues
 from wippy_lua.registry.suggest import did_you_mean
@@ -32,7 +33,7 @@ class Target:
     def operations(self) -> Iterator[Operations]:
         """Yields the verbs; raises ConfigError for an app that is wrong, WippyError."""
         if self.admin is None:
-            log = make_log("warn")
+            log = LateLog(partial(make_log, "warn"))
             with open_queues(
                 self.path,
                 env=os.environ,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from math import isfinite
 from typing import Final, Protocol
 
+import gevent
+
 from wippy_lua.clock import Clock
 from wippy_lua.errors import Kind, WippyError
 from wippy_lua.operations.choice import Choice, choose
-from wippy_lua.operations.looking import CHUNK, Found, Looking, look, next_chunk
+from wippy_lua.operations.looking import Found, Looking, look, next_chunk
 from wippy_lua.operations.stored import ORIGINAL_QUEUE, revived, stored_message
 from wippy_lua.operations.values import Progress, Selection, StoredMessage
 from wippy_lua.queue.driver import Driver
@@ -35,8 +37,8 @@ class Act(Protocol):
     def objection(self, message: Message) -> str | None:
         """Returns why a letter has to stay; None when nothing is against it."""
 
-    def perform(self, delivery: Delivery) -> str | None:
-        """Settles a letter; returns why it could not be and stays, None when it was.
+    def perform(self, letters: Sequence[Delivery]) -> Iterator[tuple[Delivery, str | None]]:
+        """Settles letters; yields each with why it could not be and stays, None when it was.
 
         Raises WippyError when that is the fault of no letter.
         """
@@ -105,21 +107,45 @@ class Replay:
             self._objections[source] = self._check(source)
         return self._objections[source]
 
-    def perform(self, delivery: Delivery) -> str | None:
-        source = str(delivery.message.headers[ORIGINAL_QUEUE])
-        is_here = self._manager.driver(source) is self._driver
+    def perform(self, letters: Sequence[Delivery]) -> Iterator[tuple[Delivery, str | None]]:
+        if all(map(self._is_one_step, letters)):
+            # A crash repeats none of these, however many are on their way.
+            moves = [gevent.spawn(self._try, letter) for letter in letters]
+            gevent.joinall(moves)
+            for letter, move in zip(letters, moves, strict=True):
+                result = move.get()
+                if isinstance(result, WippyError):
+                    raise result
+                yield letter, result
+            return
+        for letter in letters:
+            yield letter, self._move(letter)
+            # Before the next copy is made: so a crash repeats one letter and no more.
+            self._driver.flush(self._holder)
+
+    def _is_one_step(self, letter: Delivery) -> bool:
+        return self._driver.capabilities.atomic_move and self._is_here(_source(letter))
+
+    def _is_here(self, queue: str) -> bool:
+        return self._manager.driver(queue) is self._driver
+
+    def _try(self, letter: Delivery) -> str | WippyError | None:
         try:
-            self._manager.way(self._holder, source)(delivery, revived(delivery.message))
+            return self._move(letter)
+        except WippyError as error:
+            return error
+
+    def _move(self, letter: Delivery) -> str | None:
+        source = _source(letter)
+        try:
+            self._manager.way(self._holder, source)(letter, revived(letter.message))
         except WippyError as error:
             reason = f"{source}: {error.message}"
             if error.kind not in (Kind.INVALID, Kind.NOT_FOUND):  # not the fault of the letter
-                if is_here:
+                if self._is_here(source):
                     raise
                 self._objections[source] = reason
             return reason
-        if not (is_here and self._driver.capabilities.atomic_move):
-            # Before the next copy is made: so a crash repeats one letter and no more.
-            self._driver.flush(self._holder)
         return None
 
     def _check(self, source: str) -> str | None:
@@ -140,9 +166,14 @@ class Drop:
     def objection(self, message: Message) -> str | None:  # noqa: ARG002 - any letter may go
         return None
 
-    def perform(self, delivery: Delivery) -> str | None:
-        delivery.ack()
-        return None
+    def perform(self, letters: Sequence[Delivery]) -> Iterator[tuple[Delivery, str | None]]:
+        for letter in letters:
+            letter.ack()
+            yield letter, None
+
+
+def _source(letter: Delivery) -> str:
+    return str(letter.message.headers[ORIGINAL_QUEUE])
 
 
 class Run:
@@ -163,8 +194,6 @@ class Run:
         self._act = act
         self._clock = clock
         self._rate = rate
-        # A slow one holds few, and can be ended at any time.
-        self._chunk = CHUNK if rate is None else max(1, min(CHUNK, int(rate * REPORT_SECONDS)))
         self._dry_run = dry_run
         self._total = 0
         self._done = 0
@@ -201,8 +230,10 @@ class Run:
 
     def _chunks(self, looking: Looking) -> Iterator[list[Found]]:
         """Yields what is meant and may go, of so many letters at a time."""
-        letters, chosen, limit = looking.letters(), 0, self._choice.limit
-        while chunk := next_chunk(letters, self._chunk):
+        letters, chosen, limit, size = looking.letters(), 0, self._choice.limit, looking.chunk
+        if self._rate is not None:  # a slow one holds few, and can be ended at any time
+            size = max(1, min(size, int(self._rate * REPORT_SECONDS)))
+        while chunk := next_chunk(letters, size):
             goes = [each for each in chunk if self._is_to_go(each.message)]
             if limit is not None:
                 goes = goes[: limit - chosen]
@@ -227,18 +258,16 @@ class Run:
         claimed = looking.claim(chunk)
         if len(claimed) < len(chunk):
             self._left[TAKEN] += len(chunk) - len(claimed)
-        done = sum(self._settle(looking, delivery) for delivery in claimed)
+        done = 0
+        for letter, reason in self._act.perform(claimed):
+            if reason is None:
+                looking.settled(letter)
+                done += 1
+            else:
+                self._left[reason] += 1  # and `looking` gives it back
         if done:
             self._driver.flush(self._choice.holder)
             self._done += done
-
-    def _settle(self, looking: Looking, delivery: Delivery) -> bool:
-        reason = self._act.perform(delivery)
-        if reason is None:
-            looking.settled(delivery)
-        else:
-            self._left[reason] += 1  # and `looking` gives it back
-        return reason is None
 
     def _progress(self, *, finished: bool = False) -> Progress:
         return Progress(self._done, self._skipped, dict(self._left), self._total, finished)

@@ -9,8 +9,10 @@ from typing import Final, Protocol, TypeAlias
 from wippy_lua.queue.driver import Driver, Seen
 from wippy_lua.queue.message import Delivery
 
-#: Letters that are looked at, taken and settled together, and bytes of their bodies, about.
+#: Letters that are looked at, picked and settled together, those that have to be taken for it, and
+#: bytes of their bodies, about. What is taken waits for the others under its lease.
 CHUNK: Final = 100
+TAKEN_CHUNK: Final = 10
 CHUNK_BYTES: Final = 8 * 1024 * 1024
 
 #: Letters that one operation takes at most where it cannot look: all are held until its end.
@@ -24,6 +26,7 @@ class Looking(Protocol):
     """One way through the letters that were there at the beginning, the first one first."""
 
     total: int
+    chunk: int
 
     def letters(self) -> Iterator[Found]:
         """Yields letters; blocks for the broker."""
@@ -46,6 +49,8 @@ def look(driver: Driver, queue: str) -> Looking:
 
 class Browsing:
     """Looks without taking: what is not claimed stays as it is and where it is."""
+
+    chunk = CHUNK
 
     def __init__(self, driver: Driver, queue: str, total: int) -> None:
         self._driver = driver
@@ -71,6 +76,8 @@ class Browsing:
 class Taking:
     """Takes all that it looks at, and holds it: given back at once, it would come again."""
 
+    chunk = TAKEN_CHUNK
+
     def __init__(self, driver: Driver, queue: str, total: int) -> None:
         self._driver = driver
         self._queue = queue
@@ -79,7 +86,7 @@ class Taking:
 
     def letters(self) -> Iterator[Found]:
         left = self.total
-        while left and (taken := self._driver.take(self._queue, min(left, CHUNK))):
+        while left and (taken := self._driver.take(self._queue, min(left, self.chunk))):
             left -= len(taken)
             self._held.add(taken)
             yield from taken
