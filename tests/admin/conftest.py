@@ -21,7 +21,7 @@ ENTRIES = """\
   func: handler
   concurrency: 2
   retry: {initial_delay: 1ms}
-  lifecycle: {auto_start: true}
+  lifecycle: {auto_start: true, stop_timeout: 500ms}
 - {name: handler, kind: function.lua, source: file://handler.lua, modules: [gate, queue, time]}
 """
 
