@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from wippy_lua import __version__
+from wippy_lua.cli import operators
 
 if TYPE_CHECKING:
     from wippy_lua.admin.address import Address
@@ -178,3 +179,7 @@ def init(folder: Path) -> None:
     from wippy_lua.cli import scaffolding
 
     sys.exit(scaffolding.init(folder))
+
+
+for _command in (operators.queue, operators.dlq, operators.publish, operators.completion):
+    cli.add_command(_command)

@@ -162,7 +162,7 @@ class Run:
         self._driver = driver
         self._act = act
         self._clock = clock
-        self._pause = 0.0 if rate is None else 1 / rate
+        self._rate = rate
         # A slow one holds few, and can be ended at any time.
         self._chunk = CHUNK if rate is None else max(1, min(CHUNK, int(rate * REPORT_SECONDS)))
         self._dry_run = dry_run
@@ -177,10 +177,13 @@ class Run:
         limit = self._choice.limit
         everything = self._choice.is_everything and limit is not None
         self._total = min(looking.total, limit or 0) if everything else looking.total
-        reported = self._clock.monotonic()
+        began = reported = self._clock.monotonic()
         try:
             yield self._progress()
             for chunk in self._chunks(looking):
+                while (wait := self._wait(began, chunk)) > 0:
+                    self._clock.sleep(min(wait, REPORT_SECONDS))
+                    yield self._progress()
                 self._perform(looking, chunk)
                 self._clock.sleep(0)  # a host has other things to do
                 if self._clock.monotonic() - reported >= REPORT_SECONDS:
@@ -189,6 +192,12 @@ class Run:
         finally:
             looking.end()
         yield self._progress(finished=True)
+
+    def _wait(self, began: float, chunk: list[Found]) -> float:
+        """Returns the seconds until the rate lets a chunk go."""
+        if self._rate is None or not chunk:
+            return 0.0
+        return began + self._done / self._rate - self._clock.monotonic()
 
     def _chunks(self, looking: Looking) -> Iterator[list[Found]]:
         """Yields what is meant and may go, of so many letters at a time."""
@@ -224,8 +233,6 @@ class Run:
             self._done += done
 
     def _settle(self, looking: Looking, delivery: Delivery) -> bool:
-        if self._pause:
-            self._clock.sleep(self._pause)
         reason = self._act.perform(delivery)
         if reason is None:
             looking.settled(delivery)

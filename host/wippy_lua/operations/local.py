@@ -108,7 +108,8 @@ class LocalOperations:
         self._manager.config(queue)
         if self._pauses is None:
             raise WippyError(
-                "only the running host can pause and resume its consumers",
+                "only the running host can pause and resume its consumers: ask it with --admin"
+                " HOST:PORT, where `wippy-lua run --admin HOST:PORT` lets it listen",
                 kind=Kind.INVALID,
                 retryable=False,
             )

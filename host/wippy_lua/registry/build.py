@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from wippy_lua.registry.decode import Decoder
-from wippy_lua.registry.entry import Entry, Reference, Source
+from wippy_lua.registry.entry import Entry, Reference, Source, is_of_kind
 from wippy_lua.registry.files import display_name, read_file
 from wippy_lua.registry.kinds import KINDS, LATER_KINDS
 from wippy_lua.registry.problem import Mark, Problem
@@ -27,6 +28,12 @@ class Declaration:
     mark: Mark
     folder: Path
     items: dict[str, Item]
+
+    def is_of(self, kinds: Collection[str]) -> bool:
+        """Tells whether its kind is one of `kinds`, or below one."""
+        item = self.items.get("kind")
+        kind = "" if item is None else str(item.node.value)
+        return any(is_of_kind(kind, wanted) for wanted in kinds)
 
 
 @dataclass(frozen=True, slots=True)

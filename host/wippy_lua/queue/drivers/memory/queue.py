@@ -457,9 +457,7 @@ class MemoryQueue:
 
     def browse(self) -> Iterator[Seen]:
         self._catch_up()
-        for delivery in tuple(self._ready):
-            if delivery.state == _READY:
-                yield Seen(delivery.message, delivery)
+        yield from (Seen(d.message, d) for d in tuple(self._ready) if d.state == _READY)
 
     def pick(self, seen: Sequence[Seen]) -> list[Delivery]:
         self._catch_up()
