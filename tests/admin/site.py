@@ -63,11 +63,6 @@ class Site:
     def url(self) -> str:
         return self.server.address.url
 
-    @property
-    def connections(self) -> int:
-        """How many the server has."""
-        return len(self.server._server.pool)
-
     def away(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs a client's function in its thread; other greenlets of this one go on."""
         result: T = self._thread.apply(function, args, kwargs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import gevent
@@ -17,6 +17,8 @@ from wippy_lua.admin.app import match
 from wippy_lua.admin.exchange import MAX_BODY, STATUS_OF_KIND
 from wippy_lua.admin.server import GONE_SECONDS, MAX_HEADERS
 from wippy_lua.errors import Kind
+from wippy_lua.operations.local import LocalOperations
+from wippy_lua.operations.values import Progress
 
 LETTERS = "/api/queues/app:dead/dead-letters"
 
@@ -75,9 +77,7 @@ def test_dead_letters_are_shown_replayed_and_dropped(host: Host, site: Site) -> 
     chosen = {"ids": [shown[0]["id"]]}
     trial = site.post(f"{LETTERS}/replay", {"selection": chosen, "dry_run": True})
     assert trial.headers["Content-Type"] == "application/x-ndjson"
-    assert trial.lines()[-1] == {
-        **{"done": 1, "skipped": 2, "left": {}, "total": 3, "finished": True}
-    }
+    assert trial.lines()[-1] == {"done": 1, "skipped": 2, "left": {}, "total": 3, "finished": True}
     assert host.info("app:dead").ready == 3
     assert site.post(f"{LETTERS}/drop", {"selection": chosen}).lines()[-1]["done"] == 1
     site.post("/api/queues/app:tasks/pause")
@@ -221,16 +221,36 @@ def test_a_reader_that_goes_away_ends_a_fast_replay(host: Host, site: Site) -> N
 
 
 def test_a_reader_that_goes_away_ends_a_slow_replay_at_once(host: Host, site: Site) -> None:
-    """It says nothing for ten seconds, and so would not find out."""
     bury(host, 3)
     site.post("/api/queues/app:tasks/pause")
     connection = begin_replay(site, rate=0.1)
-    wait_for(lambda: host.info("app:dead").in_flight)
+    wait_for(lambda: host.info("app:dead").message_count == 2)
     began = time.monotonic()
     site.away(connection.close)
-    wait_for(lambda: not site.connections)
+    wait_for(lambda: not site.server.connections)
     assert time.monotonic() - began < GONE_SECONDS + 1.0
-    assert host.info("app:dead").in_flight == 0
+    assert host.info("app:dead").ready == 2
+
+
+def test_work_that_says_nothing_is_interrupted_when_its_reader_goes_away(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while a broker does not answer: no write would tell."""
+    ended: list[str] = []
+
+    def silent(*_: object, **__: object) -> Iterator[Progress]:
+        try:
+            yield Progress()
+            gevent.sleep(60)
+        finally:
+            ended.append("here")
+
+    monkeypatch.setattr(LocalOperations, "replay", silent)
+    connection = begin_replay(site, rate=1)
+    began = time.monotonic()
+    site.away(connection.close)
+    wait_for(lambda: ended)
+    assert GONE_SECONDS - 0.1 < time.monotonic() - began < GONE_SECONDS + 1.0
 
 
 def begin_replay(site: Site, rate: float) -> socket.socket:

@@ -19,7 +19,7 @@ from wippy_lua.admin.guard import TOKEN_VARIABLE, find_token
 from wippy_lua.log import make_log
 from wippy_lua.operations.local import LocalOperations
 
-TOKEN = "correct-horse-battery-staple"
+TOKEN = "correct-horse-battery-staple"  # noqa: S105 - a test's own
 PROTECTED = ("/metrics", "/api/queues", "/api/services", "/nothing")
 
 

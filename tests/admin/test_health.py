@@ -56,7 +56,7 @@ def test_a_host_that_starts_is_well_and_not_ready(tmp_path: Path, gate: Gate) ->
       func: work
       lifecycle: {auto_start: true, requires: [slow]}
     """
-    # Its top level runs when the service starts; when it was loaded to be checked the gate was open.
+    # Its top level runs when it is checked, with the gate open, and again when the service starts.
     program = "require('gate').wait() return function() require('time').sleep('1h') end"
     gate.let_go(1)
     host = make_host(tmp_path, entries, {"gate": gate.functions()}, program=program)

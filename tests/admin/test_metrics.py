@@ -12,7 +12,7 @@ from typing import Any
 import gevent
 import gevent.event
 from prometheus_client.openmetrics.parser import (
-    text_string_to_metric_families as parse_openmetrics,
+    text_string_to_metric_families as _parse_openmetrics,
 )
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
@@ -29,6 +29,9 @@ from wippy_lua.testing import VirtualClock
 
 TASKS = {"queue": "app:tasks", "driver": "app:memory"}
 WORKER = {"queue": "app:tasks", "consumer": "app:worker", "function": "app:handler"}
+
+#: Without types in the package.
+parse_openmetrics: Any = _parse_openmetrics
 
 Samples = dict[str, list[tuple[Mapping[str, str], float]]]
 
