@@ -54,6 +54,7 @@ class Libraries:
         self._clock = clock
         self._log = log
         self._stores: dict[str, Store] = {}
+        self._store = StoreModule(self._stores, clock, log)
         self._folders: dict[str, Folder] = {}
         self._logger = LoggerModule(log, log_level)
         self._functions: dict[str, Mapping[str, HostFunction]] = {
@@ -63,7 +64,7 @@ class Libraries:
             "json": JsonModule().functions(),
             "logger": self._logger.functions(),
             "security": SecurityModule(policies).functions(),
-            "store": StoreModule(self._stores, clock, log).functions(),
+            "store": self._store.functions(),
             "time": TimeModule(clock).functions(),
             "uuid": UuidModule(clock).functions(),
         }
@@ -111,6 +112,7 @@ class Libraries:
 
     def stop(self) -> None:
         """Closes the stores, which empties those in memory; nothing is left running."""
+        self._store.stop()
         for store in self._stores.values():
             store.stop()
 
