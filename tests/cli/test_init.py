@@ -3,7 +3,7 @@ from pathlib import Path
 
 from tests.cli.command import wippy
 
-FILES = {"main.lua", "greet.lua", "_index.yaml", ".luarc.json"}
+FILES = {"main.lua", "greet.lua", "greet_test.lua", "_index.yaml", ".luarc.json"}
 
 
 def test_the_new_app_passes_check_and_runs_without_a_warning(tmp_path: Path) -> None:
@@ -14,7 +14,10 @@ def test_the_new_app_passes_check_and_runs_without_a_warning(tmp_path: Path) -> 
     assert created.returncode == 0
     assert {path.name for path in folder.iterdir()} == FILES
     assert f"wippy-lua run {folder}" in created.stdout
-    assert wippy("check", folder).stdout == "ok: 5 entries\n"
+    assert wippy("check", folder).stdout == "ok: 6 entries\n"
+    tested = wippy("test", folder)
+    assert tested.returncode == 0, tested.stdout
+    assert tested.stdout.splitlines()[-1].startswith("2 passed in ")
     ended = wippy("run", folder, "--drain", "--log-format", "json", "--", "Ada")
     records = [json.loads(line) for line in ended.stderr.splitlines()]
     assert ended.returncode == 0

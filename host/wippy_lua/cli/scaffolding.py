@@ -11,7 +11,7 @@ import click
 from wippy_lua.cli.report import FAILED, OK
 from wippy_lua.lua.stdlib import stdlib_root
 
-TEMPLATES = ("main.lua", "_index.yaml", "greet.lua")
+TEMPLATES = ("main.lua", "_index.yaml", "greet.lua", "greet_test.lua")
 EDITOR_SETTINGS = ".luarc.json"
 
 
@@ -58,6 +58,7 @@ def _next_steps(folder: Path, names: list[str]) -> str:
             "",
             "next:",
             f"  wippy-lua check {folder}         load everything, start nothing",
+            f"  wippy-lua test {folder}          call greet_test.lua, with its queues in memory",
             f"  wippy-lua run {folder} --drain   run main.lua, handle what it published, exit",
             f"  wippy-lua run {folder}           the same, and serve until Ctrl-C",
         ]

@@ -20,6 +20,7 @@ from wippy_lua.lua.modules.queue import App, QueueModule
 from wippy_lua.lua.modules.registry import RegistryModule
 from wippy_lua.lua.modules.security import SecurityModule
 from wippy_lua.lua.modules.store import StoreModule
+from wippy_lua.lua.modules.test import TestModule
 from wippy_lua.lua.modules.time import TimeModule
 from wippy_lua.lua.modules.uuid import UuidModule
 from wippy_lua.lua.program import Program
@@ -55,6 +56,9 @@ class Libraries:
         self._stores: dict[str, MemoryStore] = {}
         self._folders: dict[str, Folder] = {}
         self._logger = LoggerModule(log, log_level)
+        time = TimeModule(clock)
+        #: What tells of the cases of tests.
+        self.tests = TestModule(clock, time.sleep)
         self._functions: dict[str, Mapping[str, HostFunction]] = {
             "base64": Base64Module().functions(),
             "fs": FsModule(self._folders).functions(),
@@ -63,7 +67,8 @@ class Libraries:
             "logger": self._logger.functions(),
             "security": SecurityModule(policies).functions(),
             "store": StoreModule(self._stores).functions(),
-            "time": TimeModule(clock).functions(),
+            "test": self.tests.functions(),
+            "time": time.functions(),
             "uuid": UuidModule(clock).functions(),
         }
         self._resolver = Resolver(self._functions, python_modules)
