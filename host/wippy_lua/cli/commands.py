@@ -227,6 +227,14 @@ def list_command(path: Path, as_json: bool, kind: str) -> None:
 
 
 @cli.command()
+def schema() -> None:
+    """Print the JSON Schema of _index.yaml, for editors."""
+    from wippy_lua.registry.schema import schema_text
+
+    click.echo(schema_text(), nl=False)
+
+
+@cli.command()
 @click.argument("folder", default=".", type=click.Path(path_type=Path, file_okay=False))
 def init(folder: Path) -> None:
     """Write a small app into FOLDER to begin with. Overwrites nothing."""
