@@ -176,30 +176,55 @@ local function facts_of(err)
 end
 
 --- Returns the error's kind.
+---
+--- Example:
+--- ```lua
+--- local is_gone = err:kind() == errors.NOT_FOUND
+--- ```
 ---@return errors.Kind
 function Error:kind()
   return facts_of(self).kind
 end
 
 --- Returns the message, without the context that `wrap` added.
+---
+--- Example:
+--- ```lua
+--- logger.warn("failed", {error = err:message()})
+--- ```
 ---@return string
 function Error:message()
   return facts_of(self).message
 end
 
 --- Tells whether a retry can help; nil when that is not known.
+---
+--- Example:
+--- ```lua
+--- if err:retryable() == false then return msg:reject(err:message()) end
+--- ```
 ---@return boolean?
 function Error:retryable()
   return facts_of(self).retryable
 end
 
 --- Returns the details, or nil when there are none.
+---
+--- Example:
+--- ```lua
+--- local seconds = (err:details() or {}).retry_after
+--- ```
 ---@return table?
 function Error:details()
   return facts_of(self).details
 end
 
 --- Returns the traceback of the place where the error was made.
+---
+--- Example:
+--- ```lua
+--- logger.error("failed", {error = err:message(), stack = err:stack()})
+--- ```
 ---@return string
 function Error:stack()
   return facts_of(self).stack

@@ -79,6 +79,11 @@ local function level_function(level)
 end
 
 --- Writes a line of level debug.
+---
+--- Example:
+--- ```lua
+--- logger.debug("received", {body = "{}"})
+--- ```
 ---@type fun(msg: string, fields?: table)
 Logger.debug = level_function("debug")
 
@@ -92,10 +97,20 @@ Logger.debug = level_function("debug")
 Logger.info = level_function("info")
 
 --- Writes a line of level warn.
+---
+--- Example:
+--- ```lua
+--- logger.warn("stock is low", {left = 3})
+--- ```
 ---@type fun(msg: string, fields?: table)
 Logger.warn = level_function("warn")
 
 --- Writes a line of level error.
+---
+--- Example:
+--- ```lua
+--- logger.error("no such order", {order = 7})
+--- ```
 ---@type fun(msg: string, fields?: table)
 Logger.error = level_function("error")
 

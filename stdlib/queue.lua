@@ -260,14 +260,29 @@ function M.message()
 end
 
 --- Returns the message's ID.
+---
+--- Example:
+--- ```lua
+--- logger.info("handling", {id = msg:id()})
+--- ```
 ---@type fun(self: queue.Message): string?, Error?
 Message.id = getter(host.message_id)
 
 --- Returns the number of this delivery, from 1.
+---
+--- Example:
+--- ```lua
+--- if msg:attempt() > 1 then logger.warn("once more", {attempt = msg:attempt()}) end
+--- ```
 ---@type fun(self: queue.Message): integer?, Error?
 Message.attempt = getter(host.attempt)
 
 --- Returns one header, or nil when it was not set.
+---
+--- Example:
+--- ```lua
+--- local tenant = msg:header("tenant") or "nobody"
+--- ```
 ---@type fun(self: queue.Message, key: string): string|number|boolean|nil, Error?
 Message.header = method(function(key)
   if type(key) ~= "string" then
@@ -281,6 +296,11 @@ Message.header = method(function(key)
 end)
 
 --- Returns all headers.
+---
+--- Example:
+--- ```lua
+--- for key, value in pairs(msg:headers()) do logger.info("header", {key = key, value = value}) end
+--- ```
 ---@type fun(self: queue.Message): queue.Headers?, Error?
 Message.headers = method(function()
   local packed, err = host.headers()
@@ -291,6 +311,11 @@ Message.headers = method(function()
 end)
 
 --- Settles the message as handled.
+---
+--- Example:
+--- ```lua
+--- msg:ack() -- what fails from here on does not bring the message back
+--- ```
 ---@type fun(self: queue.Message): true?, Error?
 Message.ack = getter(host.ack)
 
@@ -299,6 +324,11 @@ Message.ack = getter(host.ack)
 
 --- Settles the message as failed: it comes back after a delay, or is dead-lettered when this was
 --- its last attempt.
+---
+--- Example:
+--- ```lua
+--- return msg:nack({delay = "5s"})
+--- ```
 ---@type fun(self: queue.Message, options?: queue.NackOptions): true?, Error?
 Message.nack = method(function(options)
   if options ~= nil and type(options) ~= "table" then
@@ -312,6 +342,11 @@ Message.nack = method(function(options)
 end)
 
 --- Gives the message back for `delay` without spending the attempt.
+---
+--- Example:
+--- ```lua
+--- return msg:snooze("1m")
+--- ```
 ---@type fun(self: queue.Message, delay: string|number): true?, Error?
 Message.snooze = method(function(delay)
   if not is_duration(delay) then
@@ -322,17 +357,32 @@ end)
 
 --- Settles the message as never to be handled: it goes to the dead-letter queue, or, where there
 --- is none, comes back after the longest backoff.
+---
+--- Example:
+--- ```lua
+--- return msg:reject("no such customer")
+--- ```
 ---@type fun(self: queue.Message, reason?: string): true?, Error?
 Message.reject = method(function(reason)
   return host.reject(reason ~= nil and vm.text(reason) or nil)
 end)
 
 --- Tells whether the consumer is stopping: finish soon, or return and let the message come back.
+---
+--- Example:
+--- ```lua
+--- if msg:cancelled() then return msg:snooze("1s") end
+--- ```
 ---@type fun(self: queue.Message): boolean?, Error?
 Message.cancelled = getter(host.cancelled)
 
 --- Keeps the message for at least `duration` more, where the driver has a lease that could run
 --- out. The host does that by itself while the handler runs.
+---
+--- Example:
+--- ```lua
+--- msg:extend("5m")
+--- ```
 ---@type fun(self: queue.Message, duration: string|number): true?, Error?
 Message.extend = method(function(duration)
   if not is_duration(duration) then
