@@ -43,7 +43,9 @@ def lines(done: subprocess.CompletedProcess[str]) -> list[dict[str, object]]:
 
 
 def test_readme_has_no_snippet_that_nobody_runs() -> None:
-    assert [name for name, _ in SNIPPETS] == ["lua", "sh", "sh", "yaml", "lua", "python"]
+    assert [name for name, _ in SNIPPETS] == [
+        "lua", "sh", "sh", "yaml", "lua", "yaml", "lua", "python",
+    ]  # fmt: skip
 
 
 def test_the_whole_app_in_one_file_greets(tmp_path: Path) -> None:
@@ -65,6 +67,17 @@ def test_the_app_with_a_registry_handles_and_dead_letters(tmp_path: Path) -> Non
     assert [line["task_id"] for line in log if line["msg"] == "processing"] == ["t-1"]
     [dead] = [line for line in log if line["msg"] == "message dead-lettered"]
     assert (dead["to"], dead["reason"]) == ("app.queue:failed", "not_retryable")
+
+
+def test_the_test_of_the_handler_passes(tmp_path: Path) -> None:
+    index, entry = snippets("yaml")
+    (tmp_path / "_index.yaml").write_text(f"{index}\n{entry}")
+    for name, text in zip(("task_handler.lua", "task_test.lua"), snippets("lua")[1:], strict=True):
+        (tmp_path / name).write_text(text)
+    done = wippy_lua("test", cwd=tmp_path)
+    first, last = done.stdout.splitlines()
+    assert first.startswith("ok   [tasks] app.queue:task_test: a task without an ID")
+    assert last.startswith("1 passed in ")
 
 
 def test_the_python_program_publishes() -> None:
