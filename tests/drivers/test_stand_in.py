@@ -53,9 +53,10 @@ def test_a_bound_holds() -> None:
         fill(driver, 1)
 
 
-def test_a_queue_without_a_bound_has_none() -> None:
+@pytest.mark.parametrize("options", [{}, {"max_length": None}])
+def test_a_queue_without_a_bound_has_none(options: dict[str, Any]) -> None:
     driver = driver_for(KIND)
-    driver.declare_queue(queue())
+    driver.declare_queue(queue(**options))
     fill(driver, 1001)
     assert driver.info("app:q").ready == 1001
 
@@ -69,13 +70,14 @@ def test_a_bound_of_the_memory_drivers_own_stays() -> None:
 
 def test_options_of_another_driver_mean_nothing() -> None:
     driver = driver_for(KIND)
-    driver.declare_queue(queue(queue_type="quorum", max_priority=5, max_length=10**12))
+    driver.declare_queue(queue(queue_type="quorum", max_priority=5))
     fill(driver, 1)
 
 
-def test_a_bound_that_is_none_is_refused() -> None:
+@pytest.mark.parametrize("length", ["many", 0])
+def test_a_bound_that_is_wrong_is_refused(length: object) -> None:
     with pytest.raises(WippyError, match="'max_length' must be an integer") as caught:
-        driver_for(KIND).declare_queue(queue(max_length="many"))
+        driver_for(KIND).declare_queue(queue(max_length=length))
     assert caught.value.kind is Kind.INVALID
 
 

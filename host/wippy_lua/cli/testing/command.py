@@ -45,17 +45,9 @@ def test(
     if not chosen:
         click.echo(nothing_found(pattern if tests else None), err=True)
         return FAILED
-    live = is_live() and not as_json
-    progress = Progress(
-        len(chosen), lines=not as_json and (verbose or not live), live=live, logs=verbose
-    )
+    progress = _progress(len(chosen), quiet=as_json, verbose=verbose)
     runner = Runner(
-        app,
-        recorder,
-        jobs=jobs,
-        timeout=timeout,
-        began=progress.began,
-        ended=progress.ended,
+        app, recorder, jobs=jobs, timeout=timeout, began=progress.began, ended=progress.ended
     )
     signals.stop_with(runner.interrupt, Notes("console"))
     run = _run(runner, chosen, progress)
@@ -66,6 +58,12 @@ def test(
     else:
         print_run(run)
     return _status(run, junit)
+
+
+def _progress(total: int, *, quiet: bool, verbose: bool) -> Progress:
+    live = is_live() and not quiet
+    lines = not quiet and (verbose or not live)
+    return Progress(total, lines=lines, live=live, logs=verbose)
 
 
 def _load(path: Path, overrides: Sequence[str], recorder: Recorder) -> App:

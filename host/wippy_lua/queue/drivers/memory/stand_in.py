@@ -9,7 +9,8 @@ from wippy_lua.clock import Clock
 from wippy_lua.log import Log
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.driver import Driver
-from wippy_lua.queue.drivers.memory.driver import LARGEST_MAX_LENGTH, MemoryDriver
+from wippy_lua.queue.drivers.memory.driver import MemoryDriver
+from wippy_lua.queue.drivers.options import LARGEST_MAX_LENGTH
 from wippy_lua.registry.entry import Entry
 
 _MEMORY: Final = "queue.driver.memory"
@@ -29,7 +30,6 @@ class StandIn(MemoryDriver):
     """
 
     def declare_queue(self, queue: QueueConfig) -> None:
-        length = queue.options.get("max_length", LARGEST_MAX_LENGTH)
-        if type(length) is int:  # anything else is refused below
-            length = min(length, LARGEST_MAX_LENGTH)
-        super().declare_queue(replace(queue, declare=True, options={"max_length": length}))
+        length = queue.options.get("max_length")
+        options = {"max_length": LARGEST_MAX_LENGTH if length is None else length}
+        super().declare_queue(replace(queue, declare=True, options=options))
