@@ -82,14 +82,20 @@ class Runner:
         cases = self._app.tests.watch(call)
         self._calls.add(call)
         try:
-            self._app.functions.call(call, NO_ARGUMENTS)
-            failure = None
-        except WippyError as error:
-            failure = error
+            failure = self._failure_of(call)
         finally:
             self._calls.discard(call)
         spans = _spans(cases, failure, start, time.monotonic())
         return [self._result(test, span, ids) for span in spans]
+
+    def _failure_of(self, call: Call) -> WippyError | None:
+        try:
+            self._app.functions.call(call, NO_ARGUMENTS)
+        except WippyError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - a fault of the host fails the test that met it
+            return WippyError(f"internal error: {error!r}", kind=Kind.INTERNAL)
+        return None
 
     def _result(self, test: Test, span: Case, ids: set[str]) -> Result:
         status: Status = "passed"
