@@ -122,8 +122,7 @@ end
 ---
 --- Example:
 --- ```lua
---- local user, err = nil, errors.new("no such user")
---- if not user then return nil, errors.wrap(err, "charging the card") end
+--- return nil, errors.wrap(errors.new("declined"), "charging the card")
 --- ```
 ---@param err any an error, or anything that becomes the message of a new one
 ---@param context string shown before the message by `tostring`

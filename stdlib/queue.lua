@@ -319,9 +319,7 @@ end)
 --- Example:
 --- ```lua
 --- local msg = queue.message()
---- msg:ack()
---- local _, err = msg:nack()
---- assert(err:message() == "queue.Message already settled")
+--- msg:ack() -- what fails from here on does not bring the message back
 --- ```
 ---@type fun(self: queue.Message): true?, Error?
 Message.ack = getter(host.ack)
