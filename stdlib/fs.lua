@@ -13,11 +13,13 @@ local invalid = vm.invalid
 
 ---@alias fs.Type "file"|"directory"|"other"
 
+--- What a folder holds.
 ---@class fs.Entry
 ---@field name string
 ---@field type fs.Type of what a link points to; "other" when that is nothing, or outside
 ---@field size integer bytes
 
+--- What is known of a file or folder.
 ---@class fs.Stat
 ---@field name string "/" for the folder itself
 ---@field type fs.Type
@@ -61,6 +63,7 @@ end
 ---
 --- Example:
 --- ```lua
+--- local templates = fs.get("app:templates")
 --- for entry in templates:readdir("/mails") do
 ---   logger.info("found", {name = entry.name, size = entry.size})
 --- end
@@ -82,6 +85,7 @@ end)
 ---
 --- Example:
 --- ```lua
+--- local templates = fs.get("app:templates")
 --- local text, err = templates:readfile("mails/welcome.txt")
 --- ```
 ---@type fun(self: fs.Directory, path: string): string?, Error?
@@ -93,6 +97,7 @@ end)
 ---
 --- Example:
 --- ```lua
+--- local templates = fs.get("app:templates")
 --- local age = time.now():unix() - templates:stat("mails/welcome.txt").modified
 --- ```
 ---@type fun(self: fs.Directory, path: string): fs.Stat?, Error?

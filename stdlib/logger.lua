@@ -8,6 +8,7 @@ local host, vm = ...
 local error, pairs, setmetatable, type = error, pairs, setmetatable, type
 local text = vm.text
 
+--- What writes lines, with its own name and fields.
 ---@class Logger
 local Logger = {}
 
@@ -72,6 +73,11 @@ local function level_function(level)
 end
 
 --- Writes a line of level debug.
+---
+--- Example:
+--- ```lua
+--- logger.debug("asked the bank", {order = 7})
+--- ```
 ---@type fun(msg: string, fields?: table)
 Logger.debug = level_function("debug")
 
@@ -85,10 +91,20 @@ Logger.debug = level_function("debug")
 Logger.info = level_function("info")
 
 --- Writes a line of level warn.
+---
+--- Example:
+--- ```lua
+--- logger.warn("slow", {order = 7, seconds = 12})
+--- ```
 ---@type fun(msg: string, fields?: table)
 Logger.warn = level_function("warn")
 
 --- Writes a line of level error.
+---
+--- Example:
+--- ```lua
+--- logger.error("not charged", {order = 7})
+--- ```
 ---@type fun(msg: string, fields?: table)
 Logger.error = level_function("error")
 

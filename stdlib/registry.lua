@@ -10,6 +10,7 @@ local type = type
 ---@class registry
 local M = {}
 
+--- One entry of the app.
 ---@class registry.Entry
 ---@field id string "namespace:name"
 ---@field namespace string

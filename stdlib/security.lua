@@ -278,6 +278,7 @@ end
 ---
 --- Example:
 --- ```lua
+--- local policy, actor = security.policy("app:publish_orders"), security.new_actor("user:7")
 --- local verdict = policy:evaluate(actor, "orders.refund", "order:7", {amount = 100})
 --- ```
 ---@param actor security.Actor?
@@ -299,6 +300,7 @@ end
 ---
 --- Example:
 --- ```lua
+--- local scope = security.new_scope()
 --- local wider = scope:with(security.policy("app:publish_orders"))
 --- ```
 ---@param policy security.Policy
@@ -316,6 +318,7 @@ end
 ---
 --- Example:
 --- ```lua
+--- local scope = security.new_scope({security.policy("app:publish_orders")})
 --- local narrower = scope:without("app:publish_orders")
 --- ```
 ---@param policy security.Policy|string or its ID
@@ -376,6 +379,7 @@ end
 ---
 --- Example:
 --- ```lua
+--- local actor, scope = security.new_actor("user:7"), security.named_scope("admins")
 --- if scope:evaluate(actor, "orders.refund", "order:7") ~= "allow" then return nil, "no" end
 --- ```
 ---@param actor security.Actor?

@@ -162,6 +162,7 @@ end)
 ---------------------------------------------------------------------------------------------------
 -- Once
 
+--- How `once` behaves.
 ---@class store.OnceOptions
 ---@field wait? string|number how long to wait for another caller that runs the function of this key (default: 5s)
 
@@ -228,9 +229,9 @@ end
 ---
 --- Of callers side by side, on whatever host shares the store, one runs the function. The others
 --- wait for it, and get CONFLICT when that takes longer than `wait`: returned by a handler, it
---- brings the message back later. When a host is lost, the key is free after the store's `lease`
---- (30s; of `store.memory`, which ends with its host, there is none), which is renewed while the
---- function runs.
+--- brings the message back later, at the cost of an attempt; `msg:snooze` costs none. When a host is
+--- lost, the key is free after the store's `lease` (30s; of `store.memory`, which ends with its host,
+--- there is none), which is renewed while the function runs.
 ---
 --- Errors: what the function returned; CONFLICT, and a retry can help: another caller still runs,
 --- or this one ran longer than its lease, which could not be renewed, and lost the key to another

@@ -163,6 +163,7 @@ function M.variant(text)
   return variant_of(uuid)
 end
 
+--- What a UUID says.
 ---@class uuid.Parts
 ---@field version integer
 ---@field variant string

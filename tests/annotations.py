@@ -317,8 +317,8 @@ class _Parser:
 
     def _function(self, number: int, found: re.Match[str], comment: _Comment) -> None:
         owner, mark, name, names = found.groups()
-        if owner is not None and owner not in self._tables:
-            return  # of the library's own, as `vm.error`
+        if (self._name != GLOBALS) if owner is None else (owner not in self._tables):
+            return  # of the library's own, as `vm.error`, or a local
         parameters = tuple(self._parameter(each, comment) for each in comment.tags("param"))
         results = tuple(_result(each) for each in comment.tags("return"))
         declared = tuple(each.strip() for each in names.split(",") if each.strip())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.annotations import AnnotationError, Parameter, Result, parse, read_module
+from tests.annotations import GLOBALS, AnnotationError, Parameter, Result, parse, read_module
 
 TEXT = """\
 --- Boxes: what holds things.
@@ -135,7 +135,7 @@ def test_a_tag_that_nobody_knows() -> None:
 
 def test_a_parameter_without_a_type() -> None:
     with pytest.raises(AnnotationError, match=r"box\.lua:1: no name and type in 'key'"):
-        parse("---@param key\nfunction open(key)\nend\n", "box.lua", "box")
+        parse("---@param key\nfunction open(key)\nend\n", "box.lua", GLOBALS)
 
 
 def test_a_module_of_several_files() -> None:

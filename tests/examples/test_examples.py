@@ -66,6 +66,12 @@ def test_tasks_handles_its_task_once_and_drains() -> None:
     assert with_message(lines, "handler failed") == []
 
 
+def test_the_tests_of_tasks_pass() -> None:
+    ended = run_command("test", "tasks")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.splitlines()[-1].startswith("3 passed in ")
+
+
 def test_tasks_serves_until_sigterm() -> None:
     with process(*COMMAND, "run", "tasks", "--log-format", "json") as serving:
         assert serving.stderr is not None

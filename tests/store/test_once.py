@@ -6,6 +6,7 @@ from math import inf
 
 import gevent
 import pytest
+from gevent.pool import Group
 
 from wippy_lua.errors import Kind, WippyError
 from wippy_lua.log import NullLog
@@ -28,7 +29,7 @@ class Place:
         self.over: list[Claim] = []
 
     def claim(self) -> Claim:
-        return Claim(self.store, b"k", self.clock, NullLog(), self.over.append)
+        return Claim(self.store, b"k", self.clock, NullLog(), Group(), self.over.append)
 
     def is_held(self) -> bool:
         return isinstance(self.store.claim(b"k", b"probe"), Held)

@@ -12,10 +12,12 @@ import pytest
 
 from tests.host.apps import wait_for
 from tests.lua.running import host_of
+from wippy_lua.clock import SystemClock
 from wippy_lua.errors import ConfigError, Kind, WippyError
 from wippy_lua.log import NullLog
 from wippy_lua.sqlite import commits
 from wippy_lua.store.sqlite import CLEANUP_ROWS, SqliteStore
+from wippy_lua.store.store import Held
 from wippy_lua.testing import VirtualClock
 
 
@@ -151,3 +153,29 @@ def test_a_field_that_cannot_be_is_a_problem(tmp_path: Path, field: str) -> None
     host_of(tmp_path)
     with pytest.raises(ConfigError, match="app:kept"):
         host_of(tmp_path, entries=f"- {{name: kept, kind: store.sqlite, {field}}}\n")
+
+
+def test_a_stop_of_the_host_frees_what_its_calls_have_claimed(tmp_path: Path) -> None:
+    main = """
+    local store, time = require("store"), require("time")
+    return {main = function()
+      return store.get("app:kept"):once("k", "1h", function() time.sleep("1h") end)
+    end}
+    """
+    entries = "- {name: kept, kind: store.sqlite, file: store.db}\n"
+    host = host_of(tmp_path, entries=entries, main=main)
+    host.start()
+    running = gevent.spawn(host.run_main)
+    other = SqliteStore("app:kept", tmp_path / "store.db", SystemClock(), NullLog())
+
+    def is_held() -> bool:
+        found = other.claim(b"k", b"probe")
+        other.free(b"k", b"probe")
+        return isinstance(found, Held)
+
+    wait_for(is_held)
+    host.stop()
+    assert other.claim(b"k", b"other") is None
+    other.stop()
+    running.join(timeout=5)
+    assert running.exception is not None

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from wippy_lua.assembly import App
+from wippy_lua.assembly import App, Purpose
 from wippy_lua.cli.report import INVALID, OK, count, problem_line, problem_report
 from wippy_lua.clock import SystemClock
 from wippy_lua.errors import ConfigError
@@ -31,6 +31,7 @@ def check(path: Path, *, overrides: Sequence[str], modules: Sequence[str], as_js
             make_log=lambda _level: NullLog(),
             log_level=None,
             clock=SystemClock(),
+            purpose=Purpose.CHECK,
         )
     except ConfigError as error:
         click.echo(_json(error.problems) if as_json else problem_report(error.problems))

@@ -162,6 +162,88 @@ def check(path: Path, overrides: tuple[str, ...], modules: tuple[str, ...], as_j
     sys.exit(command.check(path, overrides=overrides, modules=modules, as_json=as_json))
 
 
+def _seconds(_ctx: click.Context, _option: click.Parameter, timeout: str) -> float:
+    from wippy_lua.units import parse_duration
+
+    try:
+        seconds = parse_duration(timeout)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    if seconds == 0:
+        raise click.BadParameter("must be over 0")
+    return seconds
+
+
+@cli.command()
+@_app_path
+@click.option(
+    "-k",
+    "--filter",
+    "pattern",
+    metavar="TEXT",
+    help="Only tests with this in their ID or suite; it may have * and ?.",
+)
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(1, 1000),
+    default=4,
+    show_default=True,
+    help="How many tests run at a time.",
+)
+@click.option(
+    "--timeout",
+    default="30s",
+    show_default=True,
+    metavar="DURATION",
+    callback=_seconds,
+    help="For each test that has no limits.timeout of its own.",
+)
+@_overrides
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--junit",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write JUnit XML as well.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Show the logs of tests that passed, too.")
+@click.pass_context
+def test(
+    ctx: click.Context,
+    path: Path,
+    pattern: str | None,
+    jobs: int,
+    timeout: float,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    junit: Path | None,
+    verbose: bool,
+) -> None:
+    """Call the functions of the app at PATH that are tests: `meta: {type: test, suite: ...}`.
+
+    A test fails as a handler does. Memory stands in for every driver, consumers with auto_start
+    run; main.lua and processes do not.
+
+    The exit status is 0 when all passed, 1 when one failed or there is none, 2 when something is
+    wrong with the app.
+    """
+    from wippy_lua.cli.testing import command
+
+    status = command.test(
+        path,
+        pattern=pattern,
+        jobs=jobs,
+        timeout=timeout,
+        overrides=overrides,
+        as_json=as_json,
+        junit=junit,
+        verbose=verbose,
+        signals=ctx.obj,
+    )
+    sys.exit(status)
+
+
 @cli.command("list")
 @_app_path
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list.")
@@ -177,6 +259,14 @@ def list_command(path: Path, as_json: bool, kind: str) -> None:
     from wippy_lua.cli import entries
 
     sys.exit(entries.list_entries(path, kind=kind, as_json=as_json))
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON Schema of _index.yaml, for editors."""
+    from wippy_lua.registry.schema import schema_text
+
+    click.echo(schema_text(), nl=False)
 
 
 @cli.command()

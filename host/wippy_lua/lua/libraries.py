@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from wippy_lua.clock import Clock
@@ -20,6 +20,7 @@ from wippy_lua.lua.modules.queue import App, QueueModule
 from wippy_lua.lua.modules.registry import RegistryModule
 from wippy_lua.lua.modules.security import SecurityModule
 from wippy_lua.lua.modules.store import StoreModule
+from wippy_lua.lua.modules.test import TestModule
 from wippy_lua.lua.modules.time import TimeModule
 from wippy_lua.lua.modules.uuid import UuidModule
 from wippy_lua.lua.program import Program
@@ -32,8 +33,10 @@ from wippy_lua.registry.kinds import DirectorySpec
 from wippy_lua.registry.problem import Problem, problem_at
 from wippy_lua.registry.registry import Registry
 from wippy_lua.security.policies import Policies
-from wippy_lua.store import make_store
 from wippy_lua.store.store import Store
+
+#: Makes the store of an entry; raises ConfigError.
+StoreMaker = Callable[[Entry, Clock, Log], Store]
 
 
 class Libraries:
@@ -54,8 +57,12 @@ class Libraries:
         self._clock = clock
         self._log = log
         self._stores: dict[str, Store] = {}
+        self._store = StoreModule(self._stores, clock, log)
         self._folders: dict[str, Folder] = {}
         self._logger = LoggerModule(log, log_level)
+        time = TimeModule(clock)
+        #: What tells of the cases of tests.
+        self.tests = TestModule(clock, time.sleep)
         self._functions: dict[str, Mapping[str, HostFunction]] = {
             "base64": Base64Module().functions(),
             "fs": FsModule(self._folders).functions(),
@@ -63,8 +70,9 @@ class Libraries:
             "json": JsonModule().functions(),
             "logger": self._logger.functions(),
             "security": SecurityModule(policies).functions(),
-            "store": StoreModule(self._stores, clock, log).functions(),
-            "time": TimeModule(clock).functions(),
+            "store": self._store.functions(),
+            "test": self.tests.functions(),
+            "time": time.functions(),
             "uuid": UuidModule(clock).functions(),
         }
         self._resolver = Resolver(self._functions, python_modules)
@@ -84,7 +92,7 @@ class Libraries:
         self._functions["funcs"] = funcs.functions()
         self._functions["ctx"] = funcs.context_functions()
 
-    def add_entries(self, registry: Registry) -> None:
+    def add_entries(self, registry: Registry, make_store: StoreMaker) -> None:
         """Makes the entries known that modules give access to.
 
         Raises ConfigError with each store that cannot be made, and each `fs.directory` that names
@@ -111,6 +119,7 @@ class Libraries:
 
     def stop(self) -> None:
         """Closes the stores, which empties those in memory; nothing is left running."""
+        self._store.stop()
         for store in self._stores.values():
             store.stop()
 

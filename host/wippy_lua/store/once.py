@@ -7,7 +7,7 @@ from math import inf, isfinite
 from secrets import token_hex
 from typing import Final
 
-import gevent
+from gevent.pool import Group
 
 from wippy_lua.clock import Clock, Timer
 from wippy_lua.errors import Kind, WippyError
@@ -26,17 +26,24 @@ class Claim:
     """One caller's right to run a key's function; renewed until it is settled.
 
     Settle it by `finish` or `free`; `interrupt` frees it without blocking, for a caller that has
-    ended. `over` is called once, as soon as it is settled.
+    ended: a greenlet among `frees` does it. `over` is called once, as soon as it is settled.
     """
 
     def __init__(
-        self, store: Store, key: bytes, clock: Clock, log: Log, over: Callable[[Claim], None]
+        self,
+        store: Store,
+        key: bytes,
+        clock: Clock,
+        log: Log,
+        frees: Group,
+        over: Callable[[Claim], None],
     ) -> None:
         self.store = store
         self.key = key
         self._token = token_hex(16).encode()
         self._clock = clock
         self._log = log
+        self._frees = frees
         self._over = over
         self._renewal: Timer | None = None
         self._is_settled = False
@@ -71,10 +78,9 @@ class Claim:
         self._free()
 
     def interrupt(self) -> None:
-        """Frees the claim from a greenlet of its own."""
         if not self._is_settled:
             self._settle()
-            gevent.spawn(self._free)
+            self._frees.spawn(self._free)
 
     def _free(self) -> None:
         try:

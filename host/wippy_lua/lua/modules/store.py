@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from itertools import count
 from math import inf
 
+from gevent.pool import Group
+
 from wippy_lua.call import Call
 from wippy_lua.clock import Clock
 from wippy_lua.errors import Kind, WippyError
@@ -18,6 +20,7 @@ from wippy_lua.units import parse_duration
 
 MAX_KEY_BYTES = 1024
 MAX_VALUE_BYTES = 16 * 1024 * 1024  #: packed
+FREE_SECONDS = 1.0  #: for a stop to free what is claimed
 DEFAULT_WAIT = 5.0  #: seconds that `once` waits for another caller
 
 
@@ -30,6 +33,7 @@ class StoreModule:
         self._log = log
         self._numbers = count(1)
         self._claims: dict[int, tuple[Claim, float]] = {}
+        self._frees = Group()
 
     def functions(self) -> Mapping[str, HostFunction]:
         """Returns the host functions by the names that the Lua side uses."""
@@ -45,6 +49,12 @@ class StoreModule:
             "finish": self.finish,
             "free": self.free,
         }
+
+    def stop(self) -> None:
+        """Frees what calls have claimed, so that other hosts need not wait for its lease."""
+        for claim, _ in tuple(self._claims.values()):
+            claim.interrupt()
+        self._frees.join(FREE_SECONDS)
 
     def open(self, _call: Call, store: bytes) -> bool:
         """Returns true when the store exists; what is then done with it needs permission."""
@@ -109,7 +119,8 @@ class StoreModule:
             self._claims.pop(number, None)
             call.leave(claim)
 
-        claim = Claim(target, key, self._clock, self._log.bind(**call.facts()), over)
+        log = self._log.bind(**call.facts())
+        claim = Claim(target, key, self._clock, log, self._frees, over)
         # Before it is there: what ends this call while the store is asked has to free it, too.
         call.keep(claim)
         self._claims[number] = claim, seconds
