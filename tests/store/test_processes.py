@@ -15,7 +15,11 @@ from tests.drivers.redis.server import RedisServer
 from tests.host.apps import wait_for
 
 ROOT = Path(__file__).parents[2]
-KINDS = ["sqlite", pytest.param("redis", marks=pytest.mark.network)]
+#: Each in one of the two runs: the processes are patched in both.
+KINDS = [
+    pytest.param("sqlite", marks=pytest.mark.slow),
+    pytest.param("redis", marks=pytest.mark.network),
+]
 
 STEPS = ("began", "ended")
 WORK = """
