@@ -1,5 +1,9 @@
+from collections.abc import Iterator
+
 import pytest
 from gevent import monkey
+
+from tests.drivers.rabbitmq import RabbitMQ
 
 pytest.register_assert_rewrite("wippy_lua.testing")
 
@@ -12,3 +16,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if network:
         config.hook.pytest_deselected(items=network)
         items[:] = [item for item in items if item not in network]
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    """A broker for all tests, started when the first one asks for it: that takes seconds."""
+    server = RabbitMQ(tmp_path_factory.mktemp("rabbitmq"))
+    server.start()
+    yield server
+    server.end()

@@ -14,7 +14,7 @@ from wippy_lua.supervisor.supervisor import Supervisor
 from wippy_lua.watchdog import HubDelays
 
 #: Seconds that a consumer may take, from its start, until its broker knows of it.
-GRACE: float = 5.0
+GRACE: float = 2.0
 
 #: Seconds that the hub may have come too late, within the last ten.
 LONGEST_DELAY: float = 1.0

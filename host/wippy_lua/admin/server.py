@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from http.client import HTTPException
 from types import TracebackType
 from typing import IO, Any, Final, Self, cast
@@ -28,18 +29,11 @@ class AdminServer:
     """Serves an app at an address from `start` to `stop`."""
 
     def __init__(self, app: AdminApp, address: Address) -> None:
-        self._address = address
-        self._server = WSGIServer(
-            (address.host, address.port),
-            app,
-            spawn=Pool(MAX_CONNECTIONS),
-            handler_class=Handler,
-            # It would write requests, and whatever came in their place.
-            log=None,
-            error_log=None,
-            # Else it would ask the network for its own name.
-            environ={"SERVER_NAME": address.host, "wippy_lua.log": app.log},
-        )
+        self._app = app
+        #: Where it listens; once it does, with the port that the system chose.
+        self.address = address
+        self._server: WSGIServer | None = None
+        self._connections = Pool(MAX_CONNECTIONS)
 
     def __enter__(self) -> Self:
         self.start()
@@ -53,25 +47,55 @@ class AdminServer:
     ) -> None:
         self.stop()
 
+    @property
+    def connections(self) -> int:
+        """How many there are just now."""
+        return len(self._connections)
+
     def start(self) -> None:
         """Begins to serve; raises WippyError when the address cannot be had."""
-        try:
-            self._server.start()
-        except OSError as error:
-            raise WippyError(
-                f"cannot listen on {self._address.url}: {error.strerror or error}",
-                kind=Kind.UNAVAILABLE,
-                retryable=False,
-            ) from error
+        listener = _listen(self.address)
+        self.address = replace(self.address, port=listener.getsockname()[1])
+        self._server = WSGIServer(
+            listener,
+            self._app,
+            spawn=self._connections,
+            handler_class=Handler,
+            # It would write requests, and whatever came in their place.
+            log=None,
+            error_log=None,
+            # Else it would ask the network for its own name.
+            environ={"SERVER_NAME": self.address.host, "wippy_lua.log": self._app.log},
+        )
+        self._server.start()
 
     def stop(self) -> None:
-        """Ends the server, and after a second what is still being served."""
-        self._server.stop(timeout=STOP_SECONDS)
+        """Ends the server, and after a second what is still being served; quiet when it ended."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.stop(timeout=STOP_SECONDS)
 
-    @property
-    def address(self) -> Address:
-        """Where it really listens, the port that the system chose included."""
-        return Address(self._address.host, self._server.server_port or 0)
+
+def _listen(address: Address) -> socket.socket:
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(place)
+            listener.listen(MAX_CONNECTIONS)
+        except BaseException:
+            listener.close()
+            raise
+    except OSError as error:
+        raise WippyError(
+            f"cannot listen on {address.url}: {error.strerror or error}",
+            kind=Kind.UNAVAILABLE,
+            retryable=False,
+        ) from error
+    return listener
 
 
 class Handler(WSGIHandler):

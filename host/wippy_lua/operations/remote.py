@@ -24,8 +24,9 @@ from wippy_lua.units import parse_duration
 
 T = TypeVar("T")
 
-#: Seconds that the host may be silent: longer than its own waits for a broker.
-PATIENCE: Final = 60.0
+#: Seconds for a connection, and that the host may be silent: some brokers are slow to look through.
+CONNECT_SECONDS: Final = 10.0
+PATIENCE: Final = 300.0
 #: Bytes of an error's text that is shown.
 SHOWN: Final = 200
 
@@ -97,8 +98,7 @@ class RemoteOperations:
         dry_run: bool = False,
     ) -> Iterator[Progress]:
         order = {"selection": selection, "rate": rate, "dry_run": dry_run}
-        slowest = 0.0 if not rate else 1 / rate
-        return self._server.follow(f"{path_of(queue)}/dead-letters/replay", order, slowest)
+        return self._server.follow(f"{path_of(queue)}/dead-letters/replay", order)
 
     def drop(
         self, queue: str, selection: Selection = NOTHING_SPECIAL, *, dry_run: bool = False
@@ -132,28 +132,31 @@ class Server:
         patience: float = PATIENCE,
     ) -> T:
         """Returns the answer to one request; raises WippyError."""
-        with Exchange(self._connect(patience), self._url) as exchange:
-            exchange.send(method, f"{self._base}/{path}", body, self._headers)
+        with self._exchange() as exchange:
+            exchange.send(method, f"{self._base}/{path}", body, self._headers, patience)
             return exchange.read(kind)
 
-    def follow(self, path: str, body: object, silence: float = 0.0) -> Iterator[Progress]:
-        """Begins an operation and returns its progress; `silence` is how long it may say nothing.
-
-        Raises WippyError for what the host refuses.
-        """
-        exchange = Exchange(self._connect(PATIENCE + silence), self._url)
+    def follow(self, path: str, body: object) -> Following:
+        """Begins an operation and returns its progress; raises what the host refuses."""
+        exchange = self._exchange()
         try:
-            exchange.send("POST", f"{self._base}/{path}", body, self._headers)
+            exchange.send("POST", f"{self._base}/{path}", body, self._headers, PATIENCE)
         except BaseException:
             exchange.close()
             raise
         return Following(exchange)
 
-    def _connect(self, patience: float) -> HTTPConnection:
-        if self._is_secure:
-            context = ssl.create_default_context()
-            return HTTPSConnection(self._host, self._port, timeout=patience, context=context)
-        return HTTPConnection(self._host, self._port, timeout=patience)
+    def _exchange(self) -> Exchange:
+        if not self._is_secure:
+            connection = HTTPConnection(self._host, self._port, timeout=CONNECT_SECONDS)
+        else:
+            connection = HTTPSConnection(
+                self._host,
+                self._port,
+                timeout=CONNECT_SECONDS,
+                context=ssl.create_default_context(),
+            )
+        return Exchange(connection, self._url)
 
 
 class Exchange:
@@ -175,10 +178,14 @@ class Exchange:
             self._response.close()
         self._connection.close()
 
-    def send(self, method: str, path: str, body: object, headers: Mapping[str, str]) -> None:
+    def send(
+        self, method: str, path: str, body: object, headers: Mapping[str, str], patience: float
+    ) -> None:
         """Sends the request and reads the head of the answer; raises what the host refuses."""
         data = b"" if method == "GET" else msgspec.json.encode({} if body is None else body)
         try:
+            self._connection.connect()
+            self._connection.sock.settimeout(patience)
             self._connection.request(method, path, data or None, headers)
             self._response = response = self._connection.getresponse()
             if not response.status // 100 == 2:
