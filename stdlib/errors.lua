@@ -8,8 +8,8 @@
 
 local _, vm = ...
 
-local error, tostring, type = error, tostring, type
-local text, traceback = vm.text, vm.traceback
+local error, rawget, setmetatable, tostring, type = error, rawget, setmetatable, tostring, type
+local metatable_of, text, traceback = vm.metatable_of, vm.text, vm.traceback
 
 ---@class errors
 local M = {
@@ -43,11 +43,6 @@ local M = {
 ---@class Error
 local Error = {}
 
-local metatable = { __index = Error, __name = "error", __metatable = false }
-
---- The facts of each error, out of the reach of scripts.
-local facts = setmetatable({}, { __mode = "k" })
-
 local kinds = {}
 for _, kind in pairs(M) do
   kinds[kind] = true
@@ -59,23 +54,42 @@ end
 ---@field line integer
 ---@field name string what ran there, as a traceback says it
 
+-- Returns what is known of an error; nil for anything else. The facts of an error are its own
+-- metatable, which no script gets hold of. (In a table with weak keys a chain of errors, each in the
+-- details of the next, would cost a garbage collection time in proportion to its length squared.)
+local function facts_in(value)
+  local facts = metatable_of(value)
+  return facts and rawget(facts, "__index") == Error and facts or nil
+end
+vm.facts = facts_in
+
+local function show(err)
+  local facts = facts_in(err)
+  if facts.context then
+    return facts.context .. ": " .. facts.message
+  end
+  return facts.message
+end
+
+local function join(left, right)
+  return tostring(left) .. tostring(right)
+end
+
 -- `level` is where the stack begins, 2 for the caller: what calls this as a tail call is gone.
 local function create(message, kind, retryable, details, context, level)
-  local err = setmetatable({}, metatable)
-  facts[err] = {
+  return setmetatable({}, {
+    __index = Error,
+    __name = "error",
+    __metatable = false,
+    __tostring = show,
+    __concat = join,
     message = message,
     kind = kind,
     retryable = retryable,
     details = details,
     context = context,
     stack = traceback(level),
-  }
-  return err
-end
-
---- Returns what is known of an error; nil for anything else.
-function vm.facts(value)
-  return facts[value]
+  })
 end
 
 --- Makes an error for a library function; `details` is a table or nil.
@@ -128,7 +142,7 @@ end
 ---@param context string shown before the message by `tostring`
 ---@return Error
 function M.wrap(err, context)
-  local inner = facts[err]
+  local inner = facts_in(err)
   context = text(context)
   if not inner then
     return create(text(err), M.UNKNOWN, nil, nil, context, 2)
@@ -150,7 +164,7 @@ end
 ---@param kind errors.Kind
 ---@return boolean
 function M.is(err, kind)
-  local inner = facts[err]
+  local inner = facts_in(err)
   return inner ~= nil and inner.kind == kind
 end
 
@@ -165,7 +179,7 @@ end
 ---@param err any
 ---@return errors.Frame[]?
 function M.call_stack(err)
-  local inner = facts[err]
+  local inner = facts_in(err)
   if not inner then
     return nil
   end
@@ -177,7 +191,7 @@ function M.call_stack(err)
 end
 
 local function facts_of(err)
-  return facts[err] or error("an error's methods are called with a colon, as in err:kind()", 3)
+  return facts_in(err) or error("an error's methods are called with a colon, as in err:kind()", 3)
 end
 
 --- Returns the error's kind.
@@ -238,18 +252,6 @@ end
 ---@return string
 function Error:stack()
   return facts_of(self).stack
-end
-
-function metatable.__tostring(err)
-  local inner = facts[err]
-  if inner.context then
-    return inner.context .. ": " .. inner.message
-  end
-  return inner.message
-end
-
-function metatable.__concat(left, right)
-  return tostring(left) .. tostring(right)
 end
 
 return M

@@ -215,7 +215,7 @@ class VM:
         count = HOOK_COUNT if self.program.preempt else False
         part = self._parts()
         preempt = part(b"preempt", tick(boundary), count)
-        bounded = part(b"bounded", part, preempt[b"check"])
+        bounded = part(b"bounded", part, preempt[b"look"])
         sandbox = part(b"sandbox", bounded, preempt)
         codec = part(b"codec", part, preempt[b"spend"])
         entries = part(b"boot", part, preempt, sandbox, codec, self._native_table(natives))

@@ -34,8 +34,10 @@ from wippy_lua.log import Log
 
 Argument: TypeAlias = str | bytes | int
 
-CONNECT_TIMEOUT: Final = 5.0  #: seconds for a connection, and for an answer of a live server
-ANSWER_TIMEOUT: Final = 10.0
+CONNECT_TIMEOUT: Final = 5.0  #: seconds for a connection
+ANSWER_TIMEOUT: Final = 10.0  #: seconds that a caller waits for an answer, new connections included
+SHORTEST_SILENCE: Final = 1.0  #: bounds of the seconds in which a live server says something
+LONGEST_SILENCE: Final = 5.0
 FIRST_RECONNECT: Final = 0.05  #: seconds before the first try to connect again, and at most
 LAST_RECONNECT: Final = 1.0
 
@@ -59,13 +61,26 @@ class Connection(Protocol):
     def read_response(self) -> object: ...
 
 
-class Server:
-    """A Redis server by its URL, and the script that it runs for us; ValueError for a bad URL."""
+def silence_within(lease: float) -> float:
+    """Returns the seconds after which a server that says nothing is taken for gone.
 
-    def __init__(self, url: str, client_name: str, script: bytes) -> None:
+    The leases ask for an answer each quarter of a lease. With another quarter for this answer,
+    what is held outlives a connection through which nothing comes any more.
+    """
+    return min(max(lease / 4, SHORTEST_SILENCE), LONGEST_SILENCE)
+
+
+class Server:
+    """A Redis server by its URL, and the script that it runs for us; ValueError for a bad URL.
+
+    One that says nothing for `silence` seconds while it is asked is taken for gone.
+    """
+
+    def __init__(self, url: str, client_name: str, script: bytes, silence: float) -> None:
         self.client_name = client_name
         #: How often a connection took the place of one that was lost.
         self.reconnects = 0
+        self._silence = silence
         self._script = script
         self._sha = sha1(self._script, usedforsecurity=False).hexdigest()
         # Only a maker of connections: the pool's own bookkeeping fails at 100 of them.
@@ -83,10 +98,13 @@ class Server:
             options.get("host", "localhost"), options.get("port", 6379), options.get("db", 0)
         )
 
-    def connect(self, answer_timeout: float = ANSWER_TIMEOUT) -> Connection:
-        """Returns a new connection that knows the script; raises what is in UNREACHABLE."""
+    def connect(self, longest_read: float = 0.0) -> Connection:
+        """Returns a new connection that knows the script; raises what is in UNREACHABLE.
+
+        `longest_read` is how many seconds the server may be asked to wait before it answers.
+        """
         factory = self._pool.connection_class
-        options = {**self._pool.connection_kwargs, "socket_timeout": answer_timeout}
+        options = {**self._pool.connection_kwargs, "socket_timeout": longest_read + self._silence}
         connection = cast(Connection, factory(**options))
         connection.connect()
         exchange(connection, ("SCRIPT", "LOAD", self._script))
@@ -200,6 +218,13 @@ class Source(Protocol):
         """Returns what to send now; offers itself again when that is not all."""
 
 
+class Reader(Protocol):
+    """Somebody with a connection of its own to the same server."""
+
+    def distrust(self) -> None:
+        """Gives up the connection, through which nothing may come any more; does not block."""
+
+
 class Wire:
     """The connection for everything that does not block on the server."""
 
@@ -214,8 +239,8 @@ class Wire:
         self._sources: dict[Source, None] = {}
         #: Why there is no connection; None while there is one.
         self.failure: WippyError | None = None
-        #: How often the server fell silent. No connection that was there before is to be trusted.
-        self.silences = 0
+        #: Who hears when the server fell silent: no connection that was there is to be trusted.
+        self.readers: set[Reader] = set()
 
     def start(self) -> None:
         """Connects; raises WippyError when that fails."""
@@ -313,7 +338,9 @@ class Wire:
                 # A new connection brings the script along, or finds the server's new master.
                 self._lose(WippyError("Redis refused for now", kind=Kind.UNAVAILABLE))
         except UNREACHABLE as error:
-            self.silences += isinstance(error, TimeoutError)
+            if isinstance(error, TimeoutError):
+                for reader in tuple(self.readers):
+                    reader.distrust()
             self._lose(self._unreachable(error))
         again = [*refused, *(call for call in unanswered if call.repeatable)]
         self._calls.extendleft(reversed(again))

@@ -21,7 +21,7 @@ from wippy_lua.store.value import integer_of, no_integer, pack, too_large
 KIND: Final = "store.redis"
 
 with needed_by(KIND):
-    from wippy_lua.redis.wire import Argument, Server, Wire
+    from wippy_lua.redis.wire import Argument, Server, Wire, silence_within
 
 #: Seconds that a caller waits for the server.
 TIMEOUT: Final = 5.0
@@ -50,7 +50,7 @@ class RedisStore:
         self._prefix = f"{prefix}:".encode()
         self._log = log
         script = files(__package__).joinpath("script.lua").read_bytes()
-        self._server = Server(url, f"wippy-lua:{identity()}", script)
+        self._server = Server(url, f"wippy-lua:{identity()}", script, silence_within(lease))
         self._wire: Wire | None = None
 
     def start(self) -> None:

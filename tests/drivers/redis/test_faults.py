@@ -23,8 +23,9 @@ from wippy_lua.errors import Kind, WippyError
 from wippy_lua.log import NullLog
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.drivers.redis.driver import RedisDriver
+from wippy_lua.queue.drivers.redis.reader import LONGEST_READ
 from wippy_lua.queue.message import Delivery
-from wippy_lua.redis.wire import Server
+from wippy_lua.redis.wire import silence_within
 from wippy_lua.testing import QueueProbe
 from wippy_lua.testing.probe import Patience
 
@@ -266,10 +267,9 @@ def test_a_handler_that_takes_three_leases_runs_once(server: RedisServer, tmp_pa
 
 
 def test_a_reader_that_waited_for_room_does_not_trust_its_connection_after_a_silence(
-    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    server: RedisServer,
 ) -> None:
     """Else it would ask over it, and wait once more as long as the wire has."""
-    monkeypatch.setattr(Server.connect, "__defaults__", (0.5,))
     with Proxy(server.port) as proxy:
         url = f"redis://127.0.0.1:{proxy.port}/0"
         driver = RedisDriver(url, SystemClock(), NullLog(), lease=LEASE)
@@ -285,6 +285,33 @@ def test_a_reader_that_waited_for_room_does_not_trust_its_connection_after_a_sil
         assert inbox.receive().message.body == b"second"
         assert time.monotonic() - began < 4.0
         driver.stop()
+
+
+def test_a_read_that_waits_on_a_dead_connection_ends_when_the_wire_hears_nothing(
+    server: RedisServer,
+) -> None:
+    """Else what was published meanwhile would wait for LONGEST_READ and a silence more."""
+    with Proxy(server.port) as proxy:
+        url = f"redis://127.0.0.1:{proxy.port}/0"
+        driver = RedisDriver(url, SystemClock(), NullLog(), lease=LEASE)
+        driver.start()
+        driver.declare_queue(QUEUE)
+        queue = QueueProbe(driver, QUEUE.id, Patience())
+        inbox = queue.attach(credit=1)
+        gevent.sleep(0.1)
+        proxy.strand()
+        began = time.monotonic()
+        queue.publish(b"m")
+        assert inbox.receive().message.body == b"m"
+        assert time.monotonic() - began < LONGEST_READ
+        driver.stop()
+
+
+@pytest.mark.parametrize(("lease", "seconds"), [(1.0, 1.0), (12.0, 3.0), (30.0, 5.0), (300.0, 5.0)])
+def test_the_silence_after_which_a_server_is_gone_is_a_quarter_of_a_lease_within_bounds(
+    lease: float, seconds: float
+) -> None:
+    assert silence_within(lease) == seconds
 
 
 @contextmanager

@@ -211,7 +211,7 @@ end
 local function read_arguments(bytes)
   local arguments, problem = unpack(bytes)
   if problem then
-    error(problem, 0)
+    error(vm.error("the arguments do not decode: " .. problem, "Invalid", false), 0)
   end
   local count = #arguments
   for i = 1, count do

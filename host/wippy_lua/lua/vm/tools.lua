@@ -13,6 +13,7 @@ local pack, unpack = codec.msgpack_encode, codec.msgpack_decode
 local vm = {
   check = check,
   codec = codec,
+  metatable_of = debug.getmetatable,
   null = sandbox.protect(codec.null),
   protect = sandbox.protect,
   unhooked = unhooked,

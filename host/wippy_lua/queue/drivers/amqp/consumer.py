@@ -7,7 +7,8 @@ the number of its attempts, and acked when the broker has confirmed the copy.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 import gevent
@@ -34,6 +35,9 @@ from wippy_lua.queue.drivers.amqp.wire import Properties
 from wippy_lua.queue.message import Delivery, Message
 
 RESUME_SECONDS: Final = 1.0  #: before a consumer that the broker has cancelled asks again
+#: Seconds for what is on its way to a consumer that ends, and between looks whether all is there.
+ARRIVAL_SECONDS: Final = 0.05
+ARRIVAL_LOOK: Final = 0.005
 
 #: Stores a dead letter on a queue, by its ID; raises WippyError.
 Move = Callable[[str, Message], None]
@@ -68,6 +72,21 @@ class Settlements:
         self._returned: list[int] = []
         self._beyond: set[int] = set()
         self._floor = 0  # Everything up to here is settled.
+        self._is_held = False
+
+    @property
+    def unsent(self) -> int:
+        """How many were settled that the broker does not know of."""
+        return len(self._fresh) + len(self._returned)
+
+    def hold(self) -> None:
+        """Tells the broker nothing until `let_go`."""
+        self._is_held = True
+
+    def let_go(self) -> None:
+        """Tells the broker what was settled meanwhile."""
+        self._is_held = False
+        self._channel.connection.send_later(self)
 
     def ack(self, tag: int) -> None:
         self._wake()
@@ -80,6 +99,8 @@ class Settlements:
 
     def drain(self) -> bytes:
         """Returns the frames of what was settled since the last time."""
+        if self._is_held:
+            return b""
         fresh, returned = self._fresh, self._returned
         self._fresh, self._returned = [], []
         number = self._channel.number
@@ -340,6 +361,27 @@ class Intake:
             return
         self._copier.put(Copy(self._copier, delivery, self._queue, delay, attempts))
 
+    @contextmanager
+    def complete(self, credit: int) -> Iterator[None]:
+        """Settles nothing meanwhile, and first waits for what the broker has sent.
+
+        It takes back what is on its way to a consumer that ends, and quorum queues charge an
+        attempt for that. Who has all of its credit, and settles nothing, gets no more.
+        """
+        settlements = self._settlements
+        if settlements is None:
+            yield
+            return
+        settlements.hold()
+        looks = round(ARRIVAL_SECONDS / ARRIVAL_LOOK)
+        while looks and self.is_open and self._unsettled + settlements.unsent < credit:
+            gevent.sleep(ARRIVAL_LOOK)
+            looks -= 1
+        try:
+            yield
+        finally:
+            settlements.let_go()
+
     def retire(self) -> None:
         """Closes the channel once everything is settled."""
         self._retired = True
@@ -432,13 +474,15 @@ class Subscription:
         if self._resuming is not None:
             self._resuming.kill()
             self._resuming = None
-        if self._channel is not None and self._channel.is_open:
+        intake = self._intake
+        if intake is not None and self._channel is not None and self._channel.is_open:
             try:
-                self._channel.call("basic.cancel", consumer_tag="c")
+                with intake.complete(self._credit):
+                    self._channel.call("basic.cancel", consumer_tag="c")
             except WippyError as error:
                 self._log.debug("consumer ended before it was cancelled", error=error.message)
-        if self._intake is not None:
-            self._intake.retire()
+        if intake is not None:
+            intake.retire()
 
     def resume(self, reason: str) -> None:
         """Consumes again in a while, if the connection is still there: a new one does it anyway."""

@@ -44,7 +44,7 @@ with needed_by(KIND):
     from wippy_lua.queue.drivers.redis.keeper import Keeper
     from wippy_lua.queue.drivers.redis.outbox import Outbox, Publication
     from wippy_lua.queue.drivers.redis.reader import ReadingHolder, RedisAttachment
-    from wippy_lua.redis.wire import Server, Undeclared, Wire, stopped
+    from wippy_lua.redis.wire import Server, Undeclared, Wire, silence_within, stopped
 
 #: The files that make the script, in this order.
 SCRIPT: Final = ("script.lua", "operators.lua")
@@ -88,7 +88,7 @@ class RedisDriver:
         name = identity()
         folder = files(__package__)
         script = b"\n".join(folder.joinpath(part).read_bytes() for part in SCRIPT)
-        self._server = Server(url, f"wippy-lua:{name}", script)
+        self._server = Server(url, f"wippy-lua:{name}", script, silence_within(lease))
         self._wire = Wire(self._server, log)
         self._keeper = Keeper(lease, self._wire, clock, log)
         self._names = (f"{name}:{n}" for n in count(1))

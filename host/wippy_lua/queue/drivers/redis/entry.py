@@ -15,7 +15,9 @@ one field of any name; or several, which become a JSON object.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -53,6 +55,10 @@ class _Meta(msgspec.Struct, array_like=True, gc=False):
     published_at: float
 
 
+#: More are no count of attempts.
+MAX_DIGITS = 9
+_ENTRY_ID = re.compile(rb"\d{1,20}-\d{1,20}")
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Meta).decode
 
@@ -71,7 +77,7 @@ def decode_entry(entry: bytes, fields: list[bytes]) -> tuple[Message, int]:
     found = dict(zip(fields[::2], fields[1::2], strict=True))
     meta = _read_meta(found.get(b"_meta"))
     spent = found.get(b"_attempts", b"0")
-    attempts = int(spent) if spent.isdigit() else 0
+    attempts = int(spent) if spent.isdigit() and len(spent) <= MAX_DIGITS else 0
     if meta is None:
         return _foreign(entry, found), attempts
     body = found.get(b"body", b"")
@@ -111,13 +117,16 @@ def _read_meta(packed: bytes | None) -> _Meta | None:
     if not packed:
         return None
     try:
-        return _decode(packed)
-    except msgspec.DecodeError:
+        meta = _decode(packed)
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None  # Whatever wrote it, its body is delivered.
+    return meta if isfinite(meta.published_at) else None
 
 
 def _foreign(entry: bytes, found: Mapping[bytes, bytes]) -> Message:
     origin = found.get(b"_origin", entry)
+    if not _ENTRY_ID.fullmatch(origin):
+        origin = entry  # the field is another program's own
     given = {key: value for key, value in found.items() if not key.startswith(b"_")}
     headers: dict[str, Header] = {}
     if b"body" in given:

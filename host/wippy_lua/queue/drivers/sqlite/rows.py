@@ -11,7 +11,7 @@ import msgspec
 
 from wippy_lua.errors import Kind, WippyError
 from wippy_lua.queue.driver import Seen
-from wippy_lua.queue.message import Header, Message, priority_of
+from wippy_lua.queue.message import Header, Message, header_number, priority_of
 
 #: Message ID, content type, headers and body.
 Content: TypeAlias = tuple[str, str, bytes | None, bytes]
@@ -127,8 +127,14 @@ def _headers_of(stored: bytes | str | None) -> Mapping[str, Header]:
     if isinstance(stored, bytes):
         unpacked: Mapping[str, Header] = _decode(stored)
         return unpacked
-    # JSON came through the view `inbox`, so it is an object; of what is nested we carry nothing.
-    given: Mapping[str, object] = msgspec.json.decode(stored)
+    # JSON came through the view `inbox`, so it is an object; of what is nested we carry nothing,
+    # nor of what only SQLite takes for JSON.
+    try:
+        given: Mapping[str, object] = msgspec.json.decode(stored)
+    except (msgspec.DecodeError, RecursionError):
+        return _NO_HEADERS
     return {
-        key: value for key, value in given.items() if isinstance(value, str | bool | int | float)
+        key: header_number(value) if type(value) is int else value
+        for key, value in given.items()
+        if isinstance(value, str | bool | int | float)
     }
