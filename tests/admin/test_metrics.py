@@ -74,7 +74,7 @@ def test_outcomes_attempts_and_dead_letters_are_counted(host: Host, site: Site) 
     handled = {labels["outcome"]: value for labels, value in samples["wippy_lua_handled_total"]}
     assert handled == {"success": 6, "failure": 2, "rejected": 1, "nacked": 1, "snoozed": 1}
     assert value(samples, "wippy_lua_attempts_total", **WORKER) == 11
-    assert value(samples, "wippy_lua_retries_total", **WORKER) == 1
+    assert value(samples, "wippy_lua_retries_total", **WORKER) == 2
     assert value(samples, "wippy_lua_dead_letters_total", **WORKER) == 2
     assert value(samples, "wippy_lua_published_total", **TASKS) == 10
     assert value(samples, "wippy_lua_handler_duration_seconds_count", **WORKER) == 11

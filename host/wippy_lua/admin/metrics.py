@@ -47,7 +47,7 @@ QUEUE_GAUGES: Final[Sequence[tuple[str, str, Callable[[QueueInfo], float | None]
 #: The same of a consumer.
 CONSUMER_COUNTERS: Final[Sequence[tuple[str, str, Callable[[Consumer], float]]]] = (
     ("attempts", "Calls of handlers", lambda c: c.tally.durations.count),
-    ("retries", "Calls of handlers for a later attempt", lambda c: c.tally.retries),
+    ("retries", "Messages given back for another attempt", lambda c: c.tally.retries),
     ("dead_letters", "Messages moved to dead letters", lambda c: c.tally.dead_letters),
 )
 CONSUMER_GAUGES: Final[Sequence[tuple[str, str, Callable[[Consumer], float]]]] = (

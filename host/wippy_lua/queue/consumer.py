@@ -242,6 +242,7 @@ class Consumer:
         match decision:
             case Release(delay, charged):
                 delivery.release(delay, charged)
+                self.tally.retries += charged
             case DeadLetter():
                 self._bury(delivery, decision)
         return True
@@ -259,6 +260,7 @@ class Consumer:
                 "dead letter not stored, retrying later", error=error.message, **_facts(delivery)
             )
             delivery.release(self.config.retry.max_delay, charged=True)
+            self.tally.retries += 1
         else:
             self.tally.dead_letters += 1
 

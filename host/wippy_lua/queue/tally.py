@@ -68,7 +68,7 @@ class Tally:
         self.durations = Histogram()
         #: From the publish to the call, of first attempts: one in a WAIT_INTERVAL at most.
         self.waits = Histogram()
-        #: Attempts that were not the first.
+        #: Messages that were given back for another attempt.
         self.retries = 0
 
     def ran(self, delivery: Delivery, began: float) -> None:
@@ -79,12 +79,11 @@ class Tally:
         # Not `add`: a call, and a search for what most handlers are, cost as much as the rest.
         durations.counts[0 if seconds <= _SHORTEST else bisect_left(BOUNDS, seconds)] += 1
         durations.total += seconds
-        if delivery.attempt > 1:
-            self.retries += 1
-        elif now >= self._next_wait:
+        if now >= self._next_wait:
             self._next_wait = now + WAIT_INTERVAL
-            # The publisher's clock may be ahead of ours.
-            self.waits.add(max(self._time() - seconds - delivery.message.published_at, 0.0))
+            if delivery.attempt == 1:
+                # The publisher's clock may be ahead of ours.
+                self.waits.add(max(self._time() - seconds - delivery.message.published_at, 0.0))
 
     def failed(self, outcome: Outcome) -> None:
         """Counts an outcome that is no success."""
