@@ -106,8 +106,9 @@ _match = click.option(
 def queue() -> None:
     """See the queues of an app, and work on them.
 
-    Directly on the app's brokers; on a running host with --admin. Exit status: 0, 1 when nothing
-    was found or something failed, 2 when it cannot be done so.
+    Directly on the app's brokers, where queues are declared as a host would; on a running host with
+    --admin. Exit status: 0, 1 when nothing was found or something failed, 2 when it cannot be
+    done so.
     """
 
 
