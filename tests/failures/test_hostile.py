@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +14,11 @@ from tests.failures.arena import Fight, Job, Report, fight
 from tests.failures.crash import IS_LONG
 from tests.failures.figures import Figures, Row
 from tests.failures.scripts import ENDINGS, WRAPS, read_scripts, tokens
+from tests.failures.stalls import percentile
+from tests.host.apps import write_app
 from tests.lua.vms import MIB, attack
+from wippy_lua import Host
+from wippy_lua.log import Format, make_log
 
 pytestmark = pytest.mark.slow  # no second run: the processes that do it are never patched
 
@@ -46,13 +52,9 @@ def wrong(fights: Sequence[Fight], job: Sequence[tuple[str, str]]) -> list[Fight
     ]
 
 
-def p99(delays: Sequence[float]) -> float:
-    return sorted(delays)[int(len(delays) * 0.99)]
-
-
 def excess(report: Report) -> float:
     """Returns by how much scripts have slowed the healthy consumers, at p99, in seconds."""
-    return p99(report.delays) - p99(report.control)
+    return percentile(report.delays, 0.99) - percentile(report.control, 0.99)
 
 
 def add(figures: Figures, scenario: str, report: Report, *remarks: str) -> None:
@@ -166,3 +168,22 @@ def test_what_no_hook_ends_in_c_the_watchdog_ends(text: str) -> None:
         gevent.sleep(0)
         handle(make_vm({f"return function() {text} end"!r}, memory=32 * MIB), seconds=5)
         """)
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_field_of_any_name_is_logged(form: Format, tmp_path: Path) -> None:
+    names = ["self", "event", "msg", "method_name", "exception", "stack", "args", "level", "\\xff"]
+    fields = ", ".join(f'{{["{name}"] = 1}}' for name in names)
+    lua = f"""
+    local logger = require("logger")
+    return function()
+      for _, fields in ipairs({{ {fields} }}) do logger.info("written", fields) end
+    end
+    """
+    lines = io.StringIO()
+    entry = "- {name: f, kind: function.lua, modules: [logger], source: file://f.lua}"
+    write_app(tmp_path, entry, f=lua)
+    with Host(tmp_path, log=make_log("info", form, lines)) as host:
+        host.call("app:f")
+    assert lines.getvalue().count("written") == len(names)
+    assert "failed" not in lines.getvalue()
