@@ -39,6 +39,7 @@ local M = {
 ---| "RateLimited"
 ---| ""
 
+--- An error with its facts. `tostring` and `..` show its context and message.
 ---@class Error
 local Error = {}
 
@@ -47,6 +48,7 @@ for _, kind in pairs(M) do
   kinds[kind] = true
 end
 
+--- One frame of a traceback.
 ---@class errors.Frame
 ---@field source string file of the frame, or "[C]"
 ---@field line integer
@@ -95,6 +97,7 @@ function vm.error(message, kind, retryable, details)
   return create(message, kind, retryable, details, nil, 3)
 end
 
+--- What an error is made of.
 ---@class errors.Options
 ---@field message string
 ---@field kind? errors.Kind (default: `errors.UNKNOWN`)
@@ -133,7 +136,7 @@ end
 ---
 --- Example:
 --- ```lua
---- return nil, errors.wrap(err, "charging the card")
+--- return nil, errors.wrap(errors.new("declined"), "charging the card")
 --- ```
 ---@param err any an error, or anything that becomes the message of a new one
 ---@param context string shown before the message by `tostring`
@@ -154,6 +157,7 @@ end
 ---
 --- Example:
 --- ```lua
+--- local err = errors.new({message = "no such user", kind = errors.NOT_FOUND})
 --- if errors.is(err, errors.NOT_FOUND) then return nil end
 --- ```
 ---@param err any
@@ -168,6 +172,7 @@ end
 ---
 --- Example:
 --- ```lua
+--- local err = errors.new("broken")
 --- local frame = errors.call_stack(err)[1]
 --- logger.warn("failed", {source = frame.source, line = frame.line})
 --- ```
@@ -190,30 +195,60 @@ local function facts_of(err)
 end
 
 --- Returns the error's kind.
+---
+--- Example:
+--- ```lua
+--- local err = errors.new({message = "no such user", kind = errors.NOT_FOUND})
+--- assert(err:kind() == errors.NOT_FOUND)
+--- ```
 ---@return errors.Kind
 function Error:kind()
   return facts_of(self).kind
 end
 
 --- Returns the message, without the context that `wrap` added.
+---
+--- Example:
+--- ```lua
+--- local err = errors.wrap("card declined", "charging")
+--- assert(err:message() == "card declined" and tostring(err) == "charging: card declined")
+--- ```
 ---@return string
 function Error:message()
   return facts_of(self).message
 end
 
 --- Tells whether a retry can help; nil when that is not known.
+---
+--- Example:
+--- ```lua
+--- local err = errors.new({message = "no such user", retryable = false})
+--- assert(err:retryable() == false)
+--- ```
 ---@return boolean?
 function Error:retryable()
   return facts_of(self).retryable
 end
 
 --- Returns the details, or nil when there are none.
+---
+--- Example:
+--- ```lua
+--- local err = errors.new({message = "slow down", details = {retry_after = 30}})
+--- assert(err:details().retry_after == 30)
+--- ```
 ---@return table?
 function Error:details()
   return facts_of(self).details
 end
 
 --- Returns the traceback of the place where the error was made.
+---
+--- Example:
+--- ```lua
+--- local err = errors.new("broken")
+--- logger.error("it failed", {stack = err:stack()})
+--- ```
 ---@return string
 function Error:stack()
   return facts_of(self).stack

@@ -15,6 +15,7 @@ local load = load
 local TEXT, JSON = 0, 1 -- anything else is MessagePack
 
 local vm = part("tools", preempt, sandbox, codec)
+part("objects", vm)
 local wrap = part("host", preempt, codec, native, vm)
 local modules = part("modules", sandbox, native, vm, wrap)
 
@@ -126,6 +127,9 @@ local function has_failed(first, second)
   end
   return first == false
 end
+
+--- Tells by what a function of the app returned whether it failed, as a handler does.
+vm.has_failed = has_failed
 
 local function outcome(ok, first, second)
   disarm()

@@ -7,6 +7,7 @@ Fields that begin with an underscore are ours; `script.lua` reads and writes all
     _attempts   attempts spent before this one, left out when 0
     _expires    Unix milliseconds of the server, left out when the message never expires
     _origin     the first entry ID of another program's message, once that has changed
+    _priority   where a message goes back to that an operator has picked
 
 Another program adds what it likes: a field `body` with others beside it, which become headers;
 one field of any name; or several, which become a JSON object.
@@ -15,20 +16,33 @@ one field of any name; or several, which become a JSON object.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
-from typing import TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
 from wippy_lua.errors import Kind, WippyError
 from wippy_lua.queue.codec import text_type
+from wippy_lua.queue.driver import Seen
 from wippy_lua.queue.message import JSON, RESERVED_PREFIX, Header, Message
 
 FORMAT = 1
+GROUP = "wippy"  #: the consumer group of every stream, as `script.lua` has it
 
 #: What the script hands out: priority, entry ID, fields and their values in turn.
 Item: TypeAlias = tuple[bytes, bytes, list[bytes]]
+
+
+#: Bytes of bodies that are picked at a time, about: they come in one answer.
+PICK_BYTES: Final = 4 * 1024 * 1024
+
+
+class Place(NamedTuple):
+    """Where a ready message is: its priority, and its entry there."""
+
+    priority: bytes
+    entry: bytes
 
 
 class _Meta(msgspec.Struct, array_like=True, gc=False):
@@ -69,6 +83,23 @@ def decode_entry(entry: bytes, fields: list[bytes]) -> tuple[Message, int]:
     body = found.get(b"body", b"")
     message = Message(meta.id, body, meta.content_type, meta.headers, meta.published_at)
     return message, attempts
+
+
+def place_of(seen: Seen) -> Place:
+    """Returns the place of a message that this driver has shown."""
+    if not isinstance(seen.place, Place):
+        raise TypeError(f"{seen.place!r} is no place in a Redis queue")
+    return seen.place
+
+
+def batches(seen: Sequence[Seen]) -> Iterator[Sequence[Seen]]:
+    """Yields what was seen in portions whose bodies fit in one answer."""
+    start = size = 0
+    for end, each in enumerate(seen, start=1):
+        size += len(each.message.body)
+        if size >= PICK_BYTES or end == len(seen):
+            yield seen[start:end]
+            start, size = end, 0
 
 
 def published_at(entry: bytes, meta: bytes) -> float:
