@@ -393,6 +393,18 @@ def test_a_queue_that_was_deleted_is_declared_again(driver: AmqpDriver, foreign:
     assert inbox.receive().message.body == b"m"
 
 
+def test_a_consumer_that_the_broker_has_cancelled_is_not_connected_until_it_asks_again(
+    driver: AmqpDriver, foreign: Any
+) -> None:
+    queue = declare(driver)
+    queue.attach()
+    [attachment] = queue.attachments
+    foreign.queue_delete(name_of(queue))
+    assert eventually(lambda: not attachment.connected, PATIENCE)
+    assert driver.connected  # it is the queue that was lost
+    assert eventually(lambda: attachment.connected, PATIENCE)
+
+
 def test_a_dead_letter_for_a_queue_that_is_gone_keeps_the_message(
     driver: AmqpDriver, foreign: Any
 ) -> None:

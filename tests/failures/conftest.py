@@ -105,7 +105,7 @@ def own(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def figures(pytestconfig: pytest.Config) -> Figures:
     return pytestconfig.stash.setdefault(FIGURES, Figures())
 

@@ -28,6 +28,11 @@ class Row:
     remarks: str = ""
 
 
+def word(failures: int) -> str:
+    """Returns the verdict of a run of tests of which so many failed."""
+    return "FAILED" if failures else "kept"
+
+
 class Figures:
     """Keeps the rows of one test run."""
 

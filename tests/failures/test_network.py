@@ -17,7 +17,7 @@ from tests.failures.figures import Figures
 from tests.failures.flow import HELD, PART, Flow
 from tests.failures.places import Breakable, Broker, Folder
 from tests.host.apps import wait_for
-from wippy_lua.queue.drivers.redis.wire import silence_within
+from wippy_lua.redis.wire import silence_within
 from wippy_lua.units import parse_duration
 
 pytestmark = [pytest.mark.failures, pytest.mark.network]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from wippy_lua.clock import Clock
@@ -20,6 +20,7 @@ from wippy_lua.lua.modules.queue import App, QueueModule
 from wippy_lua.lua.modules.registry import RegistryModule
 from wippy_lua.lua.modules.security import SecurityModule
 from wippy_lua.lua.modules.store import StoreModule
+from wippy_lua.lua.modules.test import TestModule
 from wippy_lua.lua.modules.time import TimeModule
 from wippy_lua.lua.modules.uuid import UuidModule
 from wippy_lua.lua.program import Program
@@ -28,11 +29,14 @@ from wippy_lua.lua.runtime import HostFunction, Module, Natives
 from wippy_lua.queue.manager import QueueManager
 from wippy_lua.registry.configs import host_spec
 from wippy_lua.registry.entry import Entry
-from wippy_lua.registry.kinds import DirectorySpec, MemoryStoreSpec
+from wippy_lua.registry.kinds import DirectorySpec
 from wippy_lua.registry.problem import Problem, problem_at
 from wippy_lua.registry.registry import Registry
 from wippy_lua.security.policies import Policies
-from wippy_lua.store.memory import MemoryStore
+from wippy_lua.store.store import Store
+
+#: Makes the store of an entry; raises ConfigError.
+StoreMaker = Callable[[Entry, Clock, Log], Store]
 
 
 class Libraries:
@@ -52,9 +56,13 @@ class Libraries:
         self._env = env
         self._clock = clock
         self._log = log
-        self._stores: dict[str, MemoryStore] = {}
+        self._stores: dict[str, Store] = {}
+        self._store = StoreModule(self._stores, clock, log)
         self._folders: dict[str, Folder] = {}
         self._logger = LoggerModule(log, log_level)
+        time = TimeModule(clock)
+        #: What tells of the cases of tests.
+        self.tests = TestModule(clock, time.sleep)
         self._functions: dict[str, Mapping[str, HostFunction]] = {
             "base64": Base64Module().functions(),
             "fs": FsModule(self._folders).functions(),
@@ -62,8 +70,9 @@ class Libraries:
             "json": JsonModule().functions(),
             "logger": self._logger.functions(),
             "security": SecurityModule(policies).functions(),
-            "store": StoreModule(self._stores).functions(),
-            "time": TimeModule(clock).functions(),
+            "store": self._store.functions(),
+            "test": self.tests.functions(),
+            "time": time.functions(),
             "uuid": UuidModule(clock).functions(),
         }
         self._resolver = Resolver(self._functions, python_modules)
@@ -83,31 +92,36 @@ class Libraries:
         self._functions["funcs"] = funcs.functions()
         self._functions["ctx"] = funcs.context_functions()
 
-    def add_entries(self, registry: Registry) -> None:
+    def add_entries(self, registry: Registry, make_store: StoreMaker) -> None:
         """Makes the entries known that modules give access to.
 
-        Raises ConfigError with each `fs.directory` that names no folder.
+        Raises ConfigError with each store that cannot be made, and each `fs.directory` that names
+        no folder.
         """
         self._functions["env"] = EnvModule(self._env, host_spec(registry).env).functions()
         self._functions["registry"] = RegistryModule(registry).functions()
-        for entry in registry.find("store.memory"):
-            self._stores[entry.id] = self._store(entry)
+        problems: list[Problem] = []
+        for entry in registry.find("store"):
+            try:
+                self._stores[entry.id] = make_store(entry, self._clock, self._log)
+            except ConfigError as error:
+                problems += error.problems
         directories = registry.find("fs.directory")
-        problems = [_no_folder(entry) for entry in directories if not _is_folder(_path(entry))]
+        problems += [_no_folder(entry) for entry in directories if not _is_folder(_path(entry))]
         if problems:
             raise ConfigError(problems)
         self._folders.update({entry.id: Folder(_path(entry)) for entry in directories})
 
+    def start(self) -> None:
+        """Opens the stores; raises WippyError for one that no retry would help."""
+        for store in self._stores.values():
+            store.start()
+
     def stop(self) -> None:
-        """Empties the stores; nothing is left running."""
+        """Closes the stores, which empties those in memory; nothing is left running."""
+        self._store.stop()
         for store in self._stores.values():
             store.stop()
-
-    def _store(self, entry: Entry) -> MemoryStore:
-        spec = entry.spec_as(MemoryStoreSpec)
-        return MemoryStore(
-            entry.id, self._clock, max_size=spec.max_size, cleanup_interval=spec.cleanup_interval
-        )
 
 
 def _path(entry: Entry) -> Path:

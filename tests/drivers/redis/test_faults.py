@@ -10,13 +10,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from textwrap import dedent
 
 import gevent
 import pytest
 
 from tests.drivers.proxy import Proxy
 from tests.drivers.redis.server import RedisServer
+from tests.drivers.redis.support import ROOT, run_python
 from tests.host.apps import Gate, make_host, wait_for
 from wippy_lua.clock import SystemClock
 from wippy_lua.errors import Kind, WippyError
@@ -24,14 +24,13 @@ from wippy_lua.log import NullLog
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.drivers.redis.driver import RedisDriver
 from wippy_lua.queue.drivers.redis.reader import LONGEST_READ
-from wippy_lua.queue.drivers.redis.wire import silence_within
 from wippy_lua.queue.message import Delivery
+from wippy_lua.redis.wire import silence_within
 from wippy_lua.testing import QueueProbe
 from wippy_lua.testing.probe import Patience
 
 pytestmark = pytest.mark.network
 
-ROOT = Path(__file__).parents[3]
 LEASE = 1.0
 QUEUE = QueueConfig("app:tasks", "app:redis", "tasks")
 
@@ -399,19 +398,6 @@ def test_what_is_settled_keeps_its_credit_until_the_server_knows(
     assert inbox.is_quiet()
     wire._greenlet = gevent.spawn(wire._run)
     assert [delivery.message.body for delivery in inbox.receive_many(2)] == [b"3", b"4"]
-
-
-def run_python(program: str) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "host")}
-    done = subprocess.run(
-        [sys.executable, "-c", dedent(program)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    return done.stdout + done.stderr
 
 
 def test_an_unpatched_process_is_told_what_to_call() -> None:

@@ -15,6 +15,7 @@ local load = load
 local TEXT, JSON = 0, 1 -- anything else is MessagePack
 
 local vm = part("tools", preempt, sandbox, codec)
+part("objects", vm)
 local wrap = part("host", preempt, codec, native, vm)
 local modules = part("modules", sandbox, native, vm, wrap)
 
@@ -127,6 +128,9 @@ local function has_failed(first, second)
   return first == false
 end
 
+--- Tells by what a function of the app returned whether it failed, as a handler does.
+vm.has_failed = has_failed
+
 local function outcome(ok, first, second)
   disarm()
   body = nil
@@ -207,7 +211,7 @@ end
 local function read_arguments(bytes)
   local arguments, problem = unpack(bytes)
   if problem then
-    error(problem, 0)
+    error(vm.error("the arguments do not decode: " .. problem, "Invalid", false), 0)
   end
   local count = #arguments
   for i = 1, count do

@@ -229,7 +229,7 @@ function bounded.gsub(s, p, repl, most)
 end
 
 local bounded_utf8 = {
-  char = utf8.char,
+  char = weighed(utf8.char, "char"),
   charpattern = utf8.charpattern,
   codepoint = weighed_many(utf8.codepoint, "codepoint"),
   codes = utf8.codes,
@@ -237,4 +237,22 @@ local bounded_utf8 = {
   offset = weighed(utf8.offset, "offset"),
 }
 
-return bounded, bounded_utf8
+-- Arithmetic on strings reads them as numbers, however long they are.
+local ARITHMETIC = { "__add", "__sub", "__mul", "__mod", "__pow", "__div", "__idiv", "__unm" }
+
+--- Gives the metamethods of the string metatable, made of its own.
+local function arithmetic(metatable)
+  local operators = {}
+  for _, name in ipairs(ARITHMETIC) do
+    local operate = metatable[name]
+    operators[name] = function(a, b)
+      if is_large(a) or is_large(b) then
+        tick()
+      end
+      return operate(a, b)
+    end
+  end
+  return operators
+end
+
+return bounded, bounded_utf8, arithmetic

@@ -16,7 +16,7 @@ from gevent.event import Event
 from gevent.queue import SimpleQueue
 
 from wippy_lua.clock import Clock
-from wippy_lua.errors import WippyError
+from wippy_lua.errors import Kind, WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.driver import Sink
 from wippy_lua.queue.drivers.amqp import wire
@@ -154,6 +154,15 @@ class Copier:
             self._idle.wait(timeout)
             self._greenlet.kill()
             self._greenlet = None
+
+    def flush(self, timeout: float) -> None:
+        """Waits until all copies are settled; raises WippyError of kind TIMEOUT."""
+        if not self._idle.wait(timeout):
+            raise WippyError(
+                f"RabbitMQ has not confirmed within {timeout:g}s what was given back",
+                kind=Kind.TIMEOUT,
+                retryable=True,
+            )
 
     def put(self, copy: Copy) -> None:
         """Takes a copy, to be sent when its turn comes."""
@@ -308,6 +317,14 @@ class Intake:
             if delivery is not None:
                 return delivery
 
+    def flush(self) -> None:
+        """Returns when the broker has all acks so far; raises WippyError."""
+        if self._channel is not None:
+            # It answers in order, and acks go before calls. Any call would do: this one changes
+            # nothing for a channel that has no consumer. On one that is lost it raises, and what
+            # was not acked has come back.
+            self._channel.call("basic.qos", prefetch_count=0)
+
     def receive(
         self, fields: dict[str, Any], properties: Properties, body: bytes
     ) -> AmqpDelivery | None:
@@ -402,13 +419,19 @@ class Subscription:
         self._forget = forget
         self._log = log.bind(queue=queue.name)
         self._attached = True
+        self._consumes = False
         self._connection: Connection | None = None
         self._channel: Channel | None = None
         self._intake: Intake | None = None
         self._resuming: gevent.Greenlet[..., None] | None = None
 
+    @property
+    def connected(self) -> bool:
+        return self._attached and self._consumes
+
     def open(self, connection: Connection) -> None:
         """Begins to consume on a new connection; raises WippyError."""
+        self._consumes = False
         intake = self._intake = self._new_intake(self._queue)
         self._connection = connection
         put = self._sink.put
@@ -422,10 +445,13 @@ class Subscription:
                 if delivery is not None:
                     put(delivery)
             elif name == "basic.cancel":
+                self._consumes = False
                 self.resume("the broker has cancelled the consumer")
 
         def on_closed(error: WippyError) -> None:
             intake.lost()
+            if self._intake is intake:
+                self._consumes = False
             self.resume(error.message)
 
         channel = connection.channel(on_event, on_closed)
@@ -434,6 +460,7 @@ class Subscription:
         channel.call("basic.qos", prefetch_count=self._credit)
         # The tag is the client's choice, and unique only within the channel.
         channel.call("basic.consume", queue=self._queue.name, consumer_tag="c")
+        self._consumes = channel.is_open
         if not self._attached:
             channel.close()  # It was detached meanwhile.
             intake.lost()

@@ -15,11 +15,10 @@ from wippy_lua.errors import WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.driver import Sink
 from wippy_lua.queue.drivers.redis.delivery import Holder, Mover
-from wippy_lua.queue.drivers.redis.entry import Item
+from wippy_lua.queue.drivers.redis.entry import GROUP, Item
 from wippy_lua.queue.drivers.redis.outbox import Outbox
-from wippy_lua.queue.drivers.redis.wire import (
+from wippy_lua.redis.wire import (
     FIRST_RECONNECT,
-    GROUP,
     LAST_RECONNECT,
     UNREACHABLE,
     Argument,
@@ -79,8 +78,13 @@ class RedisAttachment:
         self._client: int | None = None
         self._connection: Connection | None = None
         self._has_read = False
+        self._is_reading = False
         self._greenlet = gevent.spawn(self._run)
         self._ending: gevent.Greenlet[[], None] | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self.is_attached and self._is_reading
 
     def detach(self) -> None:
         if not self.is_attached:
@@ -171,11 +175,13 @@ class RedisAttachment:
             self._client = cast(int, exchange(connection, ("CLIENT", "ID")))
             if self._has_read:
                 self._recover()
-            self._has_read = True
+                self._server.reconnects += 1
+            self._has_read = self._is_reading = True
             self._read(connection)
         finally:
             self._wire.readers.discard(self)
             self._client = self._connection = None
+            self._is_reading = False
             connection.disconnect()
 
     def _recover(self) -> None:

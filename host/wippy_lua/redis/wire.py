@@ -1,4 +1,4 @@
-"""Connections to Redis: how one is made, and the wire that all but the blocking reads share.
+"""Connections to Redis: how one is made, and the wire that all but blocking reads share.
 
 What waits for the wire travels together: its greenlet gathers everything that came up since the
 last round trip, sends it at once and reads the answers. Nothing waits for a timer.
@@ -10,7 +10,6 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha1
-from importlib.resources import files
 from typing import Final, Protocol, TypeAlias, cast
 
 import gevent
@@ -35,7 +34,6 @@ from wippy_lua.log import Log
 
 Argument: TypeAlias = str | bytes | int
 
-GROUP: Final = "wippy"  #: the consumer group of every stream, as `script.lua` has it
 CONNECT_TIMEOUT: Final = 5.0  #: seconds for a connection
 ANSWER_TIMEOUT: Final = 10.0  #: seconds that a caller waits for an answer, new connections included
 SHORTEST_SILENCE: Final = 1.0  #: bounds of the seconds in which a live server says something
@@ -50,11 +48,11 @@ NOT_NOW: Final = (NoScriptError, ReadOnlyError, MasterDownError)
 
 
 class Undeclared(WippyError):
-    """The server does not have a queue that was declared: somebody flushed it."""
+    """The server does not have what a script takes for granted: somebody flushed it."""
 
 
 class Connection(Protocol):
-    """As much as this driver uses of redis-py's connections."""
+    """As much as is used of redis-py's connections."""
 
     def connect(self) -> None: ...
     def disconnect(self) -> None: ...
@@ -73,15 +71,17 @@ def silence_within(lease: float) -> float:
 
 
 class Server:
-    """A Redis server by its URL, and the script that it runs for us.
+    """A Redis server by its URL, and the script that it runs for us; ValueError for a bad URL.
 
     One that says nothing for `silence` seconds while it is asked is taken for gone.
     """
 
-    def __init__(self, url: str, client_name: str, silence: float) -> None:
+    def __init__(self, url: str, client_name: str, script: bytes, silence: float) -> None:
         self.client_name = client_name
+        #: How often a connection took the place of one that was lost.
+        self.reconnects = 0
         self._silence = silence
-        self._script = files(__package__).joinpath("script.lua").read_bytes()
+        self._script = script
         self._sha = sha1(self._script, usedforsecurity=False).hexdigest()
         # Only a maker of connections: the pool's own bookkeeping fails at 100 of them.
         self._pool = redis.ConnectionPool.from_url(
@@ -110,7 +110,9 @@ class Server:
         exchange(connection, ("SCRIPT", "LOAD", self._script))
         return connection
 
-    def script(self, verb: str, keys: Sequence[str], *arguments: Argument) -> tuple[Argument, ...]:
+    def script(
+        self, verb: str, keys: Sequence[str | bytes], *arguments: Argument
+    ) -> tuple[Argument, ...]:
         """Returns the command that runs a verb of the script."""
         return ("EVALSHA", self._sha, len(keys), *keys, verb, *arguments)
 
@@ -201,6 +203,14 @@ class Question(Call):
         return self._reply
 
 
+class SingleQuestion(Question):
+    """One that must not be asked twice: without an answer, nobody knows whether it was done."""
+
+    __slots__ = ()
+
+    repeatable = False
+
+
 class Source(Protocol):
     """Something that gathers what it has to send until the wire is free."""
 
@@ -271,9 +281,15 @@ class Wire:
         self._sources[source] = None
         self._wake.set()
 
-    def ask(self, command: Sequence[Argument], timeout: float = ANSWER_TIMEOUT) -> object:
+    def ask(
+        self,
+        command: Sequence[Argument],
+        timeout: float = ANSWER_TIMEOUT,
+        *,
+        repeatable: bool = True,
+    ) -> object:
         """Returns the answer to a command; raises WippyError."""
-        question = Question(command)
+        question = Question(command) if repeatable else SingleQuestion(command)
         self.submit(question)
         return question.answer(timeout, self.late)
 
@@ -351,6 +367,7 @@ class Wire:
                 delay = min(delay * 2, LAST_RECONNECT)
             else:
                 self.failure = None
+                self._server.reconnects += 1
                 self._log.info("connected again")
                 return self._connection
 
@@ -367,7 +384,7 @@ class Wire:
 
 
 def stopped() -> WippyError:
-    return WippyError("the redis driver is not started", kind=Kind.UNAVAILABLE, retryable=True)
+    return WippyError("not connected to Redis: stopped", kind=Kind.UNAVAILABLE, retryable=True)
 
 
 def _read(connection: Connection) -> object:
