@@ -31,7 +31,8 @@ GROWTH = 4 << 20
 SPARE = {"files": 0, "greenlets": 4}
 #: One for each worker, its funcs.call among them, and for each undertaker.
 MOST_VMS = (2 * CONCURRENCY + 1) * len(DRIVERS)
-#: Seconds by which the hub may be later than an idle one, in all but a thousandth of the time.
+#: Seconds by which the hub may be later than an idle one, in all but a thousandth of the time; or
+#: once more what the idle one is, where the machine keeps that waiting for longer.
 LATE_SECONDS = 0.05
 
 APP = f"""\
@@ -175,7 +176,8 @@ def problems_of(report: dict[str, Any], slope: float) -> list[str]:
     broken = {name: report[name] > 0 for name in ("left", "repeated", "misplaced")}
     broken |= {name: grown(report, name) > spare for name, spare in SPARE.items()}
     broken["vms"] = report["end"]["vms"] > MOST_VMS
-    broken["late"] = report["late"] - report["idle_late"] > LATE_SECONDS
+    idle = report["idle_late"]
+    broken["late"] = report["late"] - idle > max(LATE_SECONDS, idle)
     broken["memory"] = slope > SLOPE if IS_LONG else grown(report, "memory") > GROWTH
     return [name for name, is_broken in broken.items() if is_broken]
 
