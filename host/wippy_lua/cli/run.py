@@ -11,6 +11,7 @@ import click
 from wippy_lua.cli.report import INVALID, Notes, problem_report
 from wippy_lua.cli.session import Session
 from wippy_lua.cli.signals import Signals
+from wippy_lua.cli.startup import import_structlog
 from wippy_lua.errors import ConfigError
 from wippy_lua.host import Host
 from wippy_lua.log import Format, make_log
@@ -29,6 +30,7 @@ def run(
     signals: Signals,
 ) -> int:
     """Runs an app and returns the exit status; nothing starts when anything is wrong with it."""
+    import_structlog()
     try:
         host = Host(
             path,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.abc import Traversable
-from importlib.resources import files
 from pathlib import Path
 
 
-def stdlib_root() -> Traversable:
+@cache
+def stdlib_root() -> Path:
     """Returns the folder of Lua standard modules: packaged in a wheel, the repo's in a checkout."""
-    packaged = files("wippy_lua") / "stdlib"
+    packaged = Path(__file__).parents[1] / "stdlib"
     return packaged if packaged.is_dir() else Path(__file__).parents[3] / "stdlib"
 
 

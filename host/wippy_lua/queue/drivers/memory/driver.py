@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from math import inf
 from typing import Final
 
@@ -138,6 +137,8 @@ def _max_length(queue: QueueConfig) -> int:
 
 
 def _unknown_option(queue: str, name: str) -> WippyError:
+    from difflib import get_close_matches  # only once something is wrong
+
     meant = get_close_matches(name, OPTIONS, n=1, cutoff=0.5)
     hint = f"did you mean {meant[0]!r}?" if meant else f"it knows: {', '.join(OPTIONS)}"
     return _invalid(
