@@ -10,9 +10,10 @@ import msgspec
 
 from wippy_lua.call import Call
 from wippy_lua.errors import Kind, WippyError
+from wippy_lua.lua import bytecode
 from wippy_lua.lua.program import Program
 from wippy_lua.lua.runtime import HostFunction, Module
-from wippy_lua.lua.stdlib import library_names, library_source
+from wippy_lua.lua.stdlib import library_names
 
 #: Python functions by name: what `Host(modules=...)` takes for each module.
 PythonModule = Mapping[str, Callable[..., Any]]
@@ -75,7 +76,7 @@ class Resolver:
     def _module(self, name: str) -> Module:
         if name in self._python_modules:
             return Module("host", functions=self._python_modules[name])
-        source = library_source(name)
+        source = bytecode.library(name)
         if source is None:
             raise AssertionError(f"standard module {name} has no source")
         make = self._functions.get(name, dict)

@@ -2,25 +2,54 @@
 --
 -- Called as chunk(part, tick) in a trusted environment. `part(name, ...)` runs another file of this
 -- folder with arguments and gives its results. `tick()` lets others run; it may raise. Gives plain
--- tables `string`, `table`, `utf8`, `math`, `os` and the function `collectgarbage`; to make them
--- read-only, and `string` the index of the string metatable, is the caller's business.
+-- tables `math` and `os`, the function `collectgarbage`, and `loaders` that make the tables `string`,
+-- `table` and `utf8`; to make them read-only, and `string` the index of the string metatable, is the
+-- caller's business.
 
 local part, tick = ...
 
-local arguments = part("arguments")
-local syntax = part("pattern_syntax")
-local patterns = part("patterns", syntax, part("pattern_matcher", syntax))
+local later = part("later")
 
 local c_date, c_collectgarbage = os.date, collectgarbage
 
 local MAX_FORMAT = 4096 -- bytes of a date format; C takes up to 1 us for each
 
+local arguments = later(function()
+  return part("arguments")
+end)
+
+local strings, utf8s -- both made by one chunk
+
+local function load_strings()
+  if not strings then
+    local syntax = part("pattern_syntax")
+    local patterns = later(function()
+      return part("patterns", syntax, part("pattern_matcher", syntax))
+    end)
+    strings, utf8s = part("bounded_string", arguments, syntax.syntax, patterns, tick)
+  end
+  return strings, utf8s
+end
+
+-- Each is made when a script first looks into it, see later.lua.
+local loaders = {
+  string = function()
+    return (load_strings())
+  end,
+  table = function()
+    return part("bounded_table", arguments, tick)
+  end,
+  utf8 = function()
+    local _, made = load_strings()
+    return made
+  end,
+}
+
 local bounded = {
-  table = part("bounded_table", arguments, tick),
+  loaders = loaders,
   math = {},
   os = { clock = os.clock, difftime = os.difftime, time = os.time },
 }
-bounded.string, bounded.utf8 = part("bounded_string", arguments, patterns, tick)
 
 for name, value in next, math do
   bounded.math[name] = value

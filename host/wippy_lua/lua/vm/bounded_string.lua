@@ -4,7 +4,7 @@
 -- patterns that C could take too long for, or raise an error for, are matched in Lua. Errors blame
 -- the user's line, except where C refuses what a user's function returned to `gsub`.
 
-local arguments, patterns, tick = ...
+local arguments, syntax, patterns, tick = ...
 
 local c = {}
 for name, f in next, string do
@@ -12,7 +12,6 @@ for name, f in next, string do
 end
 local math_type = math.type
 local text, integer = arguments.string, arguments.integer
-local syntax = patterns.syntax
 
 local LARGE = 65536 -- bytes that C goes through in about 0.1 ms
 local MANY = 64 -- arguments

@@ -2,16 +2,16 @@
 --
 -- boot.lua adds what it knows of the call in progress, errors.lua the making of errors.
 
-local preempt, sandbox, codec = ...
+local preempt, sandbox, codec, later = ...
 
 local getinfo, select, tostring, traceback = debug.getinfo, select, tostring, debug.traceback
 
 local check, unhooked = preempt.check, preempt.unhooked
-local pack, unpack = codec.msgpack_encode, codec.msgpack_decode
 
 local vm = {
   check = check,
   codec = codec,
+  later = later,
   null = sandbox.protect(codec.null),
   protect = sandbox.protect,
   unhooked = unhooked,
@@ -19,7 +19,7 @@ local vm = {
 
 --- Encodes a value for the host, any bytes and numbers unchanged; nil and an INVALID error.
 function vm.pack(value)
-  local bytes, problem = unhooked(pack, value)
+  local bytes, problem = unhooked(codec.msgpack_encode, value)
   if not bytes then
     return nil, vm.error(problem, "Invalid", false)
   end
@@ -43,7 +43,7 @@ end
 
 --- Decodes what the host packed.
 function vm.unpack(bytes)
-  return (unhooked(unpack, bytes))
+  return (unhooked(codec.msgpack_decode, bytes))
 end
 
 --- Returns "file:line" of the script that called a library function.
