@@ -218,4 +218,11 @@ def test_a_run_imports_nothing_that_it_does_not_use() -> None:
     )
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "structlog" in imported  # so the list is one
-    assert not imported & {"difflib", "importlib.metadata", "re2", "redis", "rich.console", "zoneinfo"}
+    assert not imported & {
+        "difflib",
+        "importlib.metadata",
+        "re2",
+        "redis",
+        "rich.console",
+        "zoneinfo",
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import ModuleType
 
 
 def patch() -> None:
@@ -13,7 +14,7 @@ def patch() -> None:
     """
     from gevent import events, monkey
 
-    events.notify_and_call_entry_points = events.notify
+    setattr(events, "notify_and_call_entry_points", getattr(events, "notify"))  # noqa: B009, B010 - untyped
     monkey.patch_all()
 
 
@@ -24,8 +25,9 @@ def import_structlog() -> None:
     """
     if "rich" in sys.modules:
         return
-    sys.modules["rich"] = None  # type: ignore[assignment] - the documented way to hide a module
+    modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]
+    modules["rich"] = None  # how a module is hidden from `import`
     try:
         import structlog  # noqa: F401
     finally:
-        del sys.modules["rich"]
+        del modules["rich"]
