@@ -164,7 +164,8 @@ class VM:
             # An idle VM keeps no message, and an exception's traceback no greenlet, which keeps it.
             self._boundary.call = IDLE
             call.greenlet = None
-            call.end_children()
+            if call.children is not None:
+                call.end_children()
             self._busy = False
         if call.foreign is not None:
             self.healthy = False

@@ -26,7 +26,7 @@ local function load_strings()
     local patterns = later(function()
       return part("patterns", syntax, part("pattern_matcher", syntax))
     end)
-    strings, utf8s = part("bounded_string", arguments, syntax.syntax, patterns, tick)
+    strings, utf8s = part("bounded_string", arguments, syntax, patterns, tick)
   end
   return strings, utf8s
 end
