@@ -9,17 +9,11 @@ import subprocess
 import time
 from pathlib import Path
 
+from tests.drivers.ports import free_port
+
 BIN = Path("/usr/lib/rabbitmq/bin")
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
-
-
-def free_port() -> int:
-    """Returns a TCP port that nobody uses just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class RabbitMQ:

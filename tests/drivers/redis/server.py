@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -14,16 +13,10 @@ from typing import Self
 import redis
 from redis.exceptions import RedisError
 
+from tests.drivers.ports import free_port
+
 BINARY = shutil.which("redis-server") or shutil.which("valkey-server") or "redis-server"
 START_SECONDS = 10.0
-
-
-def free_port() -> int:
-    """Returns a port of the loopback interface that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class RedisServer:

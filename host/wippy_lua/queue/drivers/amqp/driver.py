@@ -9,6 +9,7 @@ of queues (`amqp_queues`), releases by copies (`amqp_consumer`), bounds by those
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Final
 
 import gevent
@@ -32,6 +33,7 @@ from wippy_lua.queue.drivers.amqp.queues import (
     read_options,
 )
 from wippy_lua.queue.drivers.amqp.settings import Settings
+from wippy_lua.queue.drivers.options import conflict
 from wippy_lua.queue.message import Delivery, Message
 from wippy_lua.registry.entry import Entry
 from wippy_lua.registry.kinds import AmqpDriverSpec
@@ -123,7 +125,11 @@ class AmqpDriver:
         if existing is None:
             existing = AmqpQueue(queue, options, self._broker)
         elif (existing.name, existing.options) != (queue.queue_name, options):
-            raise _conflict(queue, existing, options)
+            raise conflict(
+                queue,
+                {"queue_name": existing.name, **asdict(existing.options)},
+                {"queue_name": queue.queue_name, **asdict(options)},
+            )
         self._link.connection  # noqa: B018 - raises when there is none
         if queue.declare:
             existing.is_ours = True
@@ -297,16 +303,6 @@ def _raise_failures(failed: Mapping[int, WippyError], count: int) -> None:
     if len(failed) == count:
         raise next(iter(failed.values()))
     raise PublishError(dict(sorted(failed.items())))
-
-
-def _conflict(queue: QueueConfig, existing: AmqpQueue, options: object) -> WippyError:
-    return WippyError(
-        f"queue {queue.id!r} exists as {existing.name!r} with {existing.options}, "
-        f"and is declared as {queue.queue_name!r} with {options}",
-        kind=Kind.CONFLICT,
-        retryable=False,
-        details={"queue": queue.id},
-    )
 
 
 def _too_late(delay: float) -> WippyError:

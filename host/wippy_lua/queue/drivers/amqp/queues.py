@@ -24,9 +24,8 @@ from wippy_lua.queue.drivers.amqp.connection import Connection
 from wippy_lua.queue.drivers.amqp.publisher import Deadline
 from wippy_lua.queue.drivers.amqp.settings import QueueType
 from wippy_lua.queue.drivers.amqp.wire import MAX_SHORT
-from wippy_lua.registry.suggest import did_you_mean
+from wippy_lua.queue.drivers.options import check_known, integer, invalid, max_length_of
 
-LARGEST_MAX_LENGTH: Final = 1_000_000_000
 HIGHEST_PRIORITY: Final = 9
 OPTIONS: Final = ("max_length", "max_priority", "queue_type")
 
@@ -91,34 +90,34 @@ class Options:
 
 def read_options(queue: QueueConfig, default_type: QueueType) -> Options:
     """Returns a queue's options; raises WippyError of kind INVALID."""
-    for name in queue.options:
-        if name not in OPTIONS:
-            hint = did_you_mean(name, OPTIONS) or f"; it knows: {', '.join(OPTIONS)}"
-            raise _invalid(queue, name, f"the amqp driver has no option {name!r}{hint}")
+    check_known(queue, "amqp", OPTIONS)
     queue_type = queue.options.get("queue_type", default_type)
     if queue_type not in ("quorum", "classic"):
-        raise _invalid(
+        raise invalid(
             queue, "queue_type", f"queue_type must be quorum or classic, not {queue_type!r}"
         )
     classic = queue_type == "classic"
     if "max_priority" in queue.options and not classic:
-        raise _invalid(queue, "max_priority", "max_priority needs queue_type classic")
+        raise invalid(queue, "max_priority", "max_priority needs queue_type classic")
     return Options(
         queue_type="classic" if classic else "quorum",
-        max_length=_integer(queue, "max_length", 1, LARGEST_MAX_LENGTH, None),
-        max_priority=_integer(queue, "max_priority", 0, HIGHEST_PRIORITY, HIGHEST_PRIORITY)
-        if classic
-        else 0,
+        max_length=max_length_of(queue),
+        max_priority=_max_priority(queue) if classic else 0,
     )
+
+
+def _max_priority(queue: QueueConfig) -> int:
+    asked = integer(queue, "max_priority", 0, HIGHEST_PRIORITY)
+    return HIGHEST_PRIORITY if asked is None else asked
 
 
 def check_name(queue: QueueConfig) -> None:
     """Raises WippyError of kind INVALID for a name that AMQP or a step's queue has no room for."""
     longest = max((step_queue(queue.queue_name, step) for step in _STEPS), key=len)
     if len(longest.encode()) > MAX_SHORT:
-        raise _invalid(queue, "queue_name", f"the queue name is too long for AMQP's {MAX_SHORT}")
+        raise invalid(queue, "queue_name", f"the queue name is too long for AMQP's {MAX_SHORT}")
     if queue.queue_name.startswith("amq."):
-        raise _invalid(queue, "queue_name", "names that begin with amq. are RabbitMQ's own")
+        raise invalid(queue, "queue_name", "names that begin with amq. are RabbitMQ's own")
 
 
 class Broker:
@@ -287,24 +286,6 @@ class AmqpQueue:
 
     def _has(self, step: str) -> bool:
         return self._broker.has(step_queue(self.name, step))
-
-
-def _integer(queue: QueueConfig, name: str, lowest: int, highest: int, default: int | None) -> Any:
-    value = queue.options.get(name, default)
-    if value is default or (type(value) is int and lowest <= value <= highest):
-        return value
-    raise _invalid(
-        queue, name, f"{name} must be an integer from {lowest} to {highest}, not {value!r}"
-    )
-
-
-def _invalid(queue: QueueConfig, option: str, problem: str) -> WippyError:
-    return WippyError(
-        f"queue {queue.id!r}: {problem}",
-        kind=Kind.INVALID,
-        retryable=False,
-        details={"queue": queue.id, "option": option},
-    )
 
 
 def _conflict(queue_id: str, queue: AmqpQueue, error: BrokerError) -> WippyError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import inf
 from typing import Final
 
@@ -12,11 +12,11 @@ from wippy_lua.log import Log
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Sink
 from wippy_lua.queue.drivers.memory.queue import MemoryQueue, Publisher, find_queue
+from wippy_lua.queue.drivers.options import check_known, conflict, max_length_of
 from wippy_lua.queue.message import Delivery, Message
 from wippy_lua.registry.entry import Entry
 
 DEFAULT_MAX_LENGTH: Final = 1000
-LARGEST_MAX_LENGTH: Final = 10_000_000
 OPTIONS: Final = ("max_length",)
 
 
@@ -49,7 +49,8 @@ class MemoryDriver:
             queue.halt(_stopped())
 
     def declare_queue(self, queue: QueueConfig) -> None:
-        max_length = _max_length(queue)
+        check_known(queue, "memory", OPTIONS)
+        max_length = max_length_of(queue) or DEFAULT_MAX_LENGTH
         existing = self._queues.get(queue.id) or self._by_name.get(queue.queue_name)
         if existing is None:
             if not queue.declare:
@@ -57,7 +58,11 @@ class MemoryDriver:
             existing = MemoryQueue(queue.queue_name, max_length, self._clock, self._queues)
             self._by_name[queue.queue_name] = existing
         elif (existing.name, existing.max_length) != (queue.queue_name, max_length):
-            raise _conflict(queue, existing, max_length)
+            raise conflict(
+                queue,
+                {"queue_name": existing.name, "max_length": existing.max_length},
+                {"queue_name": queue.queue_name, "max_length": max_length},
+            )
         self._queues[queue.id] = existing
 
     def publish(
@@ -118,49 +123,3 @@ def _check_stored(publisher: Publisher, full: QueueFull) -> None:
 
 def _stopped() -> WippyError:
     return WippyError("the memory driver is not started", kind=Kind.UNAVAILABLE, retryable=True)
-
-
-def _max_length(queue: QueueConfig) -> int:
-    """Returns the only option of a queue, checked."""
-    for name in queue.options:
-        if name not in OPTIONS:
-            raise _unknown_option(queue.id, name)
-    value = queue.options.get("max_length", DEFAULT_MAX_LENGTH)
-    if type(value) is not int or not 1 <= value <= LARGEST_MAX_LENGTH:
-        raise _invalid(
-            queue.id,
-            "max_length",
-            f"queue {queue.id!r}: option 'max_length' must be an integer from 1 to "
-            f"{LARGEST_MAX_LENGTH}, not {value!r}",
-        )
-    return value
-
-
-def _unknown_option(queue: str, name: str) -> WippyError:
-    from difflib import get_close_matches  # only once something is wrong
-
-    meant = get_close_matches(name, OPTIONS, n=1, cutoff=0.5)
-    hint = f"did you mean {meant[0]!r}?" if meant else f"it knows: {', '.join(OPTIONS)}"
-    return _invalid(
-        queue, name, f"queue {queue!r}: the memory driver has no option {name!r}; {hint}"
-    )
-
-
-def _invalid(queue: str, option: str, message: str) -> WippyError:
-    details = {"queue": queue, "option": option}
-    return WippyError(message, kind=Kind.INVALID, retryable=False, details=details)
-
-
-def _conflict(queue: QueueConfig, existing: MemoryQueue, max_length: int) -> WippyError:
-    there = {"queue_name": existing.name, "max_length": existing.max_length}
-    asked = {"queue_name": queue.queue_name, "max_length": max_length}
-    return WippyError(
-        f"queue {queue.id!r} exists with {_show(there)}, and is declared with {_show(asked)}",
-        kind=Kind.CONFLICT,
-        retryable=False,
-        details={"queue": queue.id, "existing": there, "declared": asked},
-    )
-
-
-def _show(properties: Mapping[str, object]) -> str:
-    return ", ".join(f"{name} {value!r}" for name, value in properties.items())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from secrets import token_hex
@@ -22,10 +22,10 @@ from wippy_lua.errors import Kind, QueueNotFound, WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Sink
+from wippy_lua.queue.drivers.options import check_known, conflict, max_length_of
 from wippy_lua.queue.message import Delivery, Message, priority_of
 from wippy_lua.registry.entry import Entry
 from wippy_lua.registry.kinds import RedisDriverSpec
-from wippy_lua.registry.suggest import did_you_mean
 
 try:
     from wippy_lua.queue.drivers.redis.delivery import Holder
@@ -50,7 +50,6 @@ except ModuleNotFoundError as missing:
     ) from missing
 
 OPTIONS: Final = ("max_length",)
-LARGEST_MAX_LENGTH: Final = 10_000_000
 OLDEST_VERSION: Final = (6, 2)
 #: Seconds that a stop waits for settlements to leave, and for readers to end.
 FLUSH_TIMEOUT: Final = 3.0
@@ -129,10 +128,11 @@ class RedisDriver:
             self._wire.stop(FLUSH_TIMEOUT)
 
     def declare_queue(self, queue: QueueConfig) -> None:
-        max_length = _max_length(queue)
+        check_known(queue, "redis", OPTIONS)
+        max_length = max_length_of(queue) or 0  # as Redis keeps it: 0 is no bound
         existing = self._queues.get(queue.id)
         if existing is not None and existing.name != queue.queue_name:
-            raise _conflict(queue, {"queue_name": existing.name}, {"queue_name": queue.queue_name})
+            raise conflict(queue, {"queue_name": existing.name}, {"queue_name": queue.queue_name})
         there = existing or self._by_name.get(queue.queue_name) or self._new_queue(queue)
         self._check_running()
         reply = self._wire.ask(there.outbox.script("declare", max_length, int(queue.declare)))
@@ -140,10 +140,11 @@ class RedisDriver:
             raise QueueNotFound(queue.id)
         form, stored = cast(list[bytes], reply)
         if int(form) > FORMAT:
-            raise _conflict(queue, {"format": int(form)}, {"format": FORMAT})
+            raise conflict(queue, {"format": int(form)}, {"format": FORMAT})
         if queue.declare and int(stored) != max_length:
-            shown = {"max_length": int(stored) or "none"}
-            raise _conflict(queue, shown, {"max_length": max_length or "none"})
+            raise conflict(
+                queue, {"max_length": int(stored) or None}, {"max_length": max_length or None}
+            )
         there = self._by_name.setdefault(queue.queue_name, there)
         self._queues[queue.id] = there
         there.outbox.declared(int(stored), creates=queue.declare)
@@ -300,39 +301,3 @@ def _check_patched() -> None:
             kind=Kind.INVALID,
             retryable=False,
         )
-
-
-def _max_length(queue: QueueConfig) -> int:
-    """Returns the only option of a queue, checked; 0 is no bound."""
-    for name in queue.options:
-        if name not in OPTIONS:
-            hint = did_you_mean(name, OPTIONS) or f"; it knows: {', '.join(OPTIONS)}"
-            raise _invalid(queue, name, f"the redis driver has no option {name!r}{hint}")
-    value = queue.options.get("max_length")
-    if value is None:
-        return 0
-    if type(value) is not int or not 1 <= value <= LARGEST_MAX_LENGTH:
-        wanted = f"an integer from 1 to {LARGEST_MAX_LENGTH}, not {value!r}"
-        raise _invalid(queue, "max_length", f"option 'max_length' must be {wanted}")
-    return value
-
-
-def _invalid(queue: QueueConfig, option: str, message: str) -> WippyError:
-    details = {"queue": queue.id, "option": option}
-    text = f"queue {queue.id!r}: {message}"
-    return WippyError(text, kind=Kind.INVALID, retryable=False, details=details)
-
-
-def _conflict(
-    queue: QueueConfig, there: Mapping[str, object], asked: Mapping[str, object]
-) -> WippyError:
-    return WippyError(
-        f"queue {queue.id!r} exists with {_show(there)}, and is declared with {_show(asked)}",
-        kind=Kind.CONFLICT,
-        retryable=False,
-        details={"queue": queue.id, "existing": there, "declared": asked},
-    )
-
-
-def _show(properties: Mapping[str, object]) -> str:
-    return ", ".join(f"{name} {value!r}" for name, value in properties.items())

@@ -6,16 +6,17 @@ of power, with `normal` the end of the process only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import inf
 from pathlib import Path
 from typing import Final
 
 from wippy_lua.clock import Clock
-from wippy_lua.errors import Kind, WippyError
+from wippy_lua.errors import WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Sink
+from wippy_lua.queue.drivers.options import check_known, conflict, max_length_of
 from wippy_lua.queue.drivers.sqlite.queue import Publisher, Queues, SqliteQueue
 from wippy_lua.queue.drivers.sqlite.rows import row_of
 from wippy_lua.queue.drivers.sqlite.schema import Synchronous
@@ -25,7 +26,6 @@ from wippy_lua.queue.message import Delivery, Message
 from wippy_lua.registry.entry import Entry
 from wippy_lua.registry.kinds import SqliteDriverSpec
 
-LARGEST_MAX_LENGTH: Final = 1_000_000_000
 OPTIONS: Final = ("max_length",)
 DEFAULT_LEASE: Final = 30.0
 
@@ -85,7 +85,8 @@ class SqliteDriver:
             session.close()
 
     def declare_queue(self, queue: QueueConfig) -> None:
-        wanted = _max_length(queue)
+        check_known(queue, "sqlite", OPTIONS)
+        wanted = max_length_of(queue)
         known = self._queues.get(queue.id)
         if known is not None and known.name != queue.queue_name:
             raise _conflict(queue, known.name, known.max_length, wanted)
@@ -144,50 +145,7 @@ class SqliteDriver:
         return self._session
 
 
-def _max_length(queue: QueueConfig) -> int | None:
-    """Returns the only option of a queue, checked; None is no bound."""
-    for name in queue.options:
-        if name not in OPTIONS:
-            raise _unknown_option(queue.id, name)
-    value = queue.options.get("max_length")
-    if value is None:
-        return None
-    if type(value) is not int or not 1 <= value <= LARGEST_MAX_LENGTH:
-        raise _invalid(
-            queue.id,
-            "max_length",
-            f"queue {queue.id!r}: option 'max_length' must be an integer from 1 to"
-            f" {LARGEST_MAX_LENGTH}, not {value!r}",
-        )
-    return value
-
-
-def _unknown_option(queue: str, name: str) -> WippyError:
-    from difflib import get_close_matches  # only once something is wrong
-
-    meant = get_close_matches(name, OPTIONS, n=1, cutoff=0.5)
-    hint = f"did you mean {meant[0]!r}?" if meant else f"it knows: {', '.join(OPTIONS)}"
-    return _invalid(
-        queue, name, f"queue {queue!r}: the sqlite driver has no option {name!r}; {hint}"
-    )
-
-
-def _invalid(queue: str, option: str, message: str) -> WippyError:
-    details = {"queue": queue, "option": option}
-    return WippyError(message, kind=Kind.INVALID, retryable=False, details=details)
-
-
 def _conflict(queue: QueueConfig, name: str, found: int | None, wanted: int | None) -> WippyError:
     there = {"queue_name": name, "max_length": found}
     asked = {"queue_name": queue.queue_name, "max_length": wanted}
-    return WippyError(
-        f"queue {queue.id!r} exists with {_show(there)}, and is declared with {_show(asked)}",
-        kind=Kind.CONFLICT,
-        retryable=False,
-        details={"queue": queue.id, "existing": there, "declared": asked},
-    )
-
-
-def _show(properties: Mapping[str, object]) -> str:
-    shown = {name: "none" if value is None else repr(value) for name, value in properties.items()}
-    return ", ".join(f"{name} {value}" for name, value in shown.items())
+    return conflict(queue, there, asked)

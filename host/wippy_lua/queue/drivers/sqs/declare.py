@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from wippy_lua.errors import Kind, QueueNotFound, WippyError
+from wippy_lua.errors import QueueNotFound, WippyError
 from wippy_lua.queue.config import QueueConfig
+from wippy_lua.queue.drivers.options import check_known, conflict, invalid
 from wippy_lua.queue.drivers.sqs.api import Api
-from wippy_lua.registry.suggest import did_you_mean
 from wippy_lua.units import parse_duration, parse_size
 
 DEFAULT_GROUP: Final = "default"
@@ -70,18 +70,6 @@ def declare(config: QueueConfig, api: Api) -> Place:
     )
 
 
-def conflict(
-    config: QueueConfig, there: Mapping[str, object], asked: Mapping[str, object]
-) -> WippyError:
-    """Returns the error of a queue that exists with other properties, showing both."""
-    return WippyError(
-        f"queue {config.id!r} exists with {_show(there)}, and is declared with {_show(asked)}",
-        kind=Kind.CONFLICT,
-        retryable=False,
-        details={"queue": config.id, "existing": dict(there), "declared": dict(asked)},
-    )
-
-
 def _create(name: str, wanted: Mapping[str, str], api: Api) -> tuple[str, Mapping[str, str]]:
     """Creates a queue; returns its URL and the attributes that matter."""
     fixed = {"FifoQueue": "true"} if is_fifo(name) else {}
@@ -99,18 +87,19 @@ def _create(name: str, wanted: Mapping[str, str], api: Api) -> tuple[str, Mappin
 def attributes_of(config: QueueConfig) -> dict[str, str]:
     """Returns the queue attributes that the options ask for; raises WippyError of kind INVALID."""
     _check_name(config)
+    if "max_length" in config.options:
+        raise invalid(config, "max_length", "SQS cannot bound a queue's length (max_length)")
+    check_known(config, "sqs", _OPTIONS)
     attributes: dict[str, str] = {}
     for name, value in config.options.items():
-        option = _OPTIONS.get(name)
-        if option is None:
-            raise _invalid(config, name, _unknown(name))
+        option = _OPTIONS[name]
         if option.fifo_only and not is_fifo(config.queue_name):
             hint = "is for FIFO queues, whose queue_name ends with '.fifo'"
-            raise _invalid(config, name, f"option {name!r} {hint}")
+            raise invalid(config, name, f"option {name!r} {hint}")
         try:
             text = option.read(value)
         except ValueError as error:
-            raise _invalid(config, name, f"option {name!r} {error}") from error
+            raise invalid(config, name, f"option {name!r} {error}") from error
         if option.attribute:
             attributes[option.attribute] = text
     return attributes
@@ -124,32 +113,12 @@ def is_fifo(name: str) -> bool:
 def _check_name(config: QueueConfig) -> None:
     rule = _FIFO_NAME if is_fifo(config.queue_name) else _NAME
     if not rule.fullmatch(config.queue_name):
-        raise _invalid(
+        raise invalid(
             config,
             "queue_name",
             f"queue_name {config.queue_name!r} is none that SQS takes: up to 80 letters, digits,"
             " '-' and '_', with '.fifo' at the end for a FIFO queue",
         )
-
-
-def _unknown(name: str) -> str:
-    if name == "max_length":
-        return "the sqs driver has no option 'max_length': SQS cannot bound a queue's length"
-    hint = did_you_mean(name, _OPTIONS) or f"; it knows: {', '.join(_OPTIONS)}"
-    return f"the sqs driver has no option {name!r}{hint}"
-
-
-def _invalid(config: QueueConfig, option: str, text: str) -> WippyError:
-    return WippyError(
-        f"queue {config.id!r}: {text}",
-        kind=Kind.INVALID,
-        retryable=False,
-        details={"queue": config.id, "option": option},
-    )
-
-
-def _show(attributes: Mapping[str, object]) -> str:
-    return ", ".join(f"{key} {value!r}" for key, value in attributes.items())
 
 
 def _between(low: int, high: int, parse: Callable[[object], float]) -> Callable[[object], str]:

@@ -14,8 +14,9 @@ from wippy_lua.errors import Kind, WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Sink
+from wippy_lua.queue.drivers.options import conflict
 from wippy_lua.queue.drivers.sqs.api import Api, Settings, stopped
-from wippy_lua.queue.drivers.sqs.declare import conflict, declare
+from wippy_lua.queue.drivers.sqs.declare import declare
 from wippy_lua.queue.drivers.sqs.delivery import SqsAttachment
 from wippy_lua.queue.drivers.sqs.queue import SqsQueue, check_not_fifo, find_queue
 from wippy_lua.queue.drivers.sqs.wire import Stored
