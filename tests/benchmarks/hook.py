@@ -43,7 +43,7 @@ end
 def cases(scale: Scale, _brokers: Brokers) -> Iterator[list[Case]]:
     """Gives the cases; nothing has to be started."""
     rounds = scale.of(10_000)
-    trusted = {"preempt": False}
+    trusted: dict[str, object] = {"preempt": False}
     yield [
         _case("preemption, a tight loop", partial(_ours, LOOP, rounds, {}), LOOP, rounds, 2.3),
         _case(
