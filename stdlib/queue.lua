@@ -4,7 +4,6 @@ local host, vm = ...
 
 local next, type = next, type
 local codec, null, pack, unpack, unhooked = vm.codec, vm.null, vm.pack, vm.unpack, vm.unhooked
-local json_encode, msgpack_encode = codec.json_encode, codec.msgpack_encode
 
 ---@class queue
 local M = {}
@@ -53,7 +52,7 @@ local function encode(id, data)
   elseif type(data) == "table" and next(data) == nil and data ~= null and not codec.is_object(data) then
     return invalid("data is an empty table")
   end
-  local body, problem, marker = unhooked(kind == JSON and json_encode or msgpack_encode, data)
+  local body, problem, marker = unhooked(kind == JSON and codec.json_encode or codec.msgpack_encode, data)
   if not body then
     return nil, vm.error("data: " .. problem, marker == "internal" and "Internal" or "Invalid", false)
   end

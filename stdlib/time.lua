@@ -10,14 +10,20 @@ local host, vm = ...
 
 local type = type
 
-local durations = vm.part("time/duration", host, vm)
+-- Most handlers only sleep.
+local durations = vm.later(function()
+  return vm.part("time/duration", host, vm)
+end)
 local locations = vm.part("time/location", vm)
-local points = vm.part("time/point", host, vm, durations, locations)
+local points = vm.later(function()
+  return vm.part("time/point", host, vm, durations, locations)
+end)
 local function point_of(nanoseconds)
   return points.new(0, nanoseconds, locations.utc)
 end
-local timers = vm.part("time/timer", host, vm, durations, point_of)
-local whole = points.whole
+local timers = vm.later(function()
+  return vm.part("time/timer", host, vm, durations, point_of)
+end)
 
 ---@class time
 ---@field utc time.Location
@@ -213,7 +219,7 @@ end
 ---@return time.Location? location
 ---@return Error? err INVALID
 function M.fixed_zone(name, offset)
-  local seconds = whole(offset)
+  local seconds = points.whole(offset)
   if type(name) ~= "string" then
     return invalid("name must be a string, not a " .. type(name))
   elseif not seconds or seconds <= -86400 or seconds >= 86400 then
@@ -258,7 +264,7 @@ end
 ---@return time.Time? time
 ---@return Error? err INVALID: no integers, or a time out of range
 function M.unix(seconds, nanoseconds)
-  local second, nanosecond = whole(seconds), whole(nanoseconds or 0)
+  local second, nanosecond = points.whole(seconds), points.whole(nanoseconds or 0)
   if not (second and nanosecond) then
     return invalid("seconds and nanoseconds must be integers")
   end
@@ -268,7 +274,7 @@ end
 local function integers(...)
   local values = { ... }
   for i = 1, 7 do
-    values[i] = whole(values[i] or 0)
+    values[i] = points.whole(values[i] or 0)
     if not values[i] then
       return nil
     end

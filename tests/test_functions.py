@@ -125,7 +125,7 @@ def test_all_vms_together_stay_below_their_limit() -> None:
 
 
 def test_idle_vms_make_room_for_others() -> None:
-    heavy = "local kept = ('x'):rep(3 << 20) return function() end"
+    heavy = "local kept = ('x'):rep(3 << 20) return function() return #kept end"
     functions = functions_of(
         program(heavy), program(heavy, id_="app:g"), program(heavy, id_="app:h"), memory=6 * MIB
     )

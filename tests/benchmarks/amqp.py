@@ -1,163 +1,217 @@
-"""RabbitMQ: a filled queue is drained, every message acked; only the draining is timed.
+"""RabbitMQ: a filled quorum queue is drained, every message acked; and publishing is confirmed.
 
-The floor is the fastest client's tightest loop, pika's callbacks on gevent with one ack for every
-hundred messages and nothing done with them. Ours decodes each message into a Lua handler. Both are
-given the same messages of a classic queue on a broker of their own.
+The floor is the fastest client's tightest loop, pika's callbacks on gevent: one ack for every
+hundred messages, each decoded and given to a bare Lua handler; and a window of as many unconfirmed
+publishes as there are handlers that publish. All have the same messages on a broker of their own.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
 import gevent
+import msgspec
 import pika
 from gevent.event import Event
 from pika.adapters.gevent_connection import GeventConnection
 
-from tests.benchmarks.cases import LARGE, SMALL, Case
-from tests.benchmarks.workload import Workload
+from tests.benchmarks import floor
+from tests.benchmarks.app import (
+    CONCURRENCY,
+    LARGE,
+    PUBLISHER,
+    SMALL,
+    Counter,
+    body_of,
+    consumer,
+    driver,
+    function,
+    host_of,
+    publish_all,
+    queue,
+)
+from tests.benchmarks.brokers import Brokers
+from tests.benchmarks.cases import Case, Scale, at_least
+from tests.benchmarks.peer import peers_on
 from tests.drivers.rabbitmq import RabbitMQ
-from wippy_lua import Host
-from wippy_lua.log import NullLog
 
-PREFETCH = 200
+PREFETCH = 1000
 ACK_EVERY = 100
-INDEX = """\
-version: "1.0"
-namespace: bench
-entries:
-  - {{name: rabbitmq, kind: queue.driver.amqp, url: "{url}", queue_type: classic}}
-  - name: work
-    kind: queue.queue
-    driver: rabbitmq
-    queue_name: {queue}
-    options: {{max_priority: 0}}
-  - name: consumer
-    kind: queue.consumer
-    queue: work
-    func: handler
-    concurrency: {concurrency}
-    prefetch: {prefetch}
-  - name: handler
-    kind: function.lua
-    source: |
-      local done = require("done")
-      local count = 0
-      return function(body)
-        count = count + 1
-        if count % 100 == 0 then done.add(100) end
-        return body.id
-      end
-    modules: [done]
-    limits: {{preempt: true}}
+PUBLISHERS = 100
+TELLING = """
+local done = require("done")
+return function(body)
+  if body.id % 100 == 0 then done.done(100) end
+  return body.id
+end
 """
+QUORUM = {"x-queue-type": "quorum", "x-delivery-limit": 2**31 - 1}  # as the host declares it
+PERSISTENT = pika.BasicProperties(content_type="application/json", delivery_mode=2)
 
 
 @contextmanager
-def broker() -> Iterator[RabbitMQ]:
-    """Runs a RabbitMQ for the benchmark."""
-    with TemporaryDirectory() as folder:
-        server = RabbitMQ(Path(folder))
-        server.start()
-        try:
-            yield server
-        finally:
-            server.end()
+def cases(scale: Scale, brokers: Brokers) -> Iterator[list[Case]]:
+    """Gives the cases."""
+    server = brokers.rabbitmq
+    small = Traffic(server, scale.of(20_000, least=200), SMALL)
+    large = Traffic(server, scale.of(4000, least=200), LARGE)
+    peers = peers_on("amqp", server.url, scale)
+    yield [
+        Case(
+            "rabbitmq quorum drain, 80 B table",
+            small.drain,
+            small.drain_floor,
+            goals={"": at_least(0.7)},
+            peers=peers,
+            ahead=dict.fromkeys(peers, 1),
+        ),
+        Case("rabbitmq quorum drain, 2 KB table", large.drain, large.drain_floor),
+        Case(
+            "rabbitmq confirmed publish, 100 handlers",
+            small.publish,
+            small.publish_floor,
+            goals={"": at_least(0.7)},
+        ),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """So many messages of a size, on a new quorum queue for each run."""
+
+    server: RabbitMQ
+    count: int
+    items: int
+
+    def drain(self) -> dict[str, float]:
+        """Drains by a host, until the broker has every ack."""
+        name, counter = self._fill(), Counter(self.count // ACK_EVERY * ACK_EVERY)
+        with host_of(
+            driver("amqp", url=self.server.url),
+            queue(queue_name=name),
+            consumer(prefetch=PREFETCH),
+            function("handler", TELLING, "done"),
+            modules={"done": {"done": counter.done}},
+        ) as host:
+            begin = time.perf_counter()
+            host.start_service("bench:work_consumer")
+            counter.reached.wait()
+            return {"": counter.count / (time.perf_counter() - begin)}
+
+    def drain_floor(self) -> dict[str, float]:
+        """Drains by pika."""
+        name, handle, drained = self._fill(), floor.make_handler(), Event()
+        left = self.count
+
+        def on_message(channel: Any, method: Any, _properties: object, body: bytes) -> None:
+            nonlocal left
+            handle(body)
+            left -= 1
+            if left % ACK_EVERY == 0:
+                channel.basic_ack(method.delivery_tag, multiple=True)
+            if not left:
+                drained.set()
+
+        def on_channel(channel: Any) -> None:
+            channel.basic_qos(prefetch_count=PREFETCH + CONCURRENCY)
+            channel.basic_consume(name, on_message)
+
+        begin = time.perf_counter()
+        with _connected(self.server.url, on_channel):
+            drained.wait()
+            return {"": self.count / (time.perf_counter() - begin)}
+
+    def publish(self) -> dict[str, float]:
+        """Publishes by as many handlers, each of which waits for its confirm."""
+        with host_of(
+            driver("amqp", url=self.server.url),
+            queue(queue_name=f"bench{uuid4().hex}"),
+            function("publisher", PUBLISHER, "queue"),
+        ) as host:
+            publish_all(host, PUBLISHERS, PUBLISHERS, size=1)  # the VMs are made
+            begin = time.perf_counter()
+            publish_all(host, self.count, PUBLISHERS, size=1, items=self.items)
+            return {"": self.count / (time.perf_counter() - begin)}
+
+    def publish_floor(self) -> dict[str, float]:
+        """Publishes by pika with as many publishes on their way, encoded in Lua."""
+        name = self._declare()
+        window = _Window(name, self.count, self.items)
+        begin = time.perf_counter()
+        with _connected(self.server.url, window.on_channel):
+            window.confirmed.wait()
+            return {"": self.count / (time.perf_counter() - begin)}
+
+    def _declare(self) -> str:
+        name = f"bench{uuid4().hex}"
+        with pika.BlockingConnection(pika.URLParameters(self.server.url)) as connection:
+            channel = connection.channel()
+            channel.queue_declare(name, durable=True, arguments=QUORUM)
+        return name
+
+    def _fill(self) -> str:
+        """Puts the messages on a new queue and returns its name."""
+        name = self._declare()
+        with pika.BlockingConnection(pika.URLParameters(self.server.url)) as connection:
+            channel = connection.channel()
+            for number in range(1, self.count + 1):
+                body = msgspec.json.encode(body_of(number, self.items))
+                channel.basic_publish("", name, body, PERSISTENT)
+            while channel.queue_declare(name, passive=True).method.message_count < self.count:
+                time.sleep(0.01)
+        return name
+
+
+class _Window:
+    """Keeps so many publishes on their way until all are confirmed."""
+
+    def __init__(self, name: str, count: int, items: int) -> None:
+        self.confirmed = Event()
+        self._name = name
+        self._count = count
+        self._items = items
+        self._sent = 0
+        self._done = 0
+        self._channel: Any = None
+        self._publish = floor.make_publisher(self._put)
+
+    def on_channel(self, channel: Any) -> None:
+        """Begins with a full window."""
+        self._channel = channel
+        channel.confirm_delivery(self._on_confirm)
+        self._refill()
+
+    def _put(self, body: str) -> None:
+        self._channel.basic_publish("", self._name, body.encode(), PERSISTENT)
+
+    def _refill(self) -> None:
+        last = min(self._done + PUBLISHERS, self._count)
+        self._publish(self._sent + 1, last, self._items)
+        self._sent = last
+
+    def _on_confirm(self, frame: Any) -> None:
+        tag = frame.method.delivery_tag
+        self._done = tag if frame.method.multiple else self._done + 1
+        if self._done == self._count:
+            self.confirmed.set()
+        else:
+            self._refill()
 
 
 @contextmanager
-def cases() -> Iterator[list[Case]]:
-    """Gives the cases, with a broker for them."""
-    with broker() as server:
-        drain, drain_ours = partial(floor, server=server), partial(ours, server=server)
-        yield [
-            Case("amqp, 80 B table", drain, drain_ours, SMALL, 0.4),
-            Case("amqp, 2 KB table", drain, drain_ours, LARGE, 0.1),
-        ]
-
-
-def floor(work: Workload, server: RabbitMQ) -> float:
-    """Drains by pika; returns seconds."""
-    queue = _fill(work, server)
-    drained = Event()
-    left = work.count
-
-    def on_message(channel: Any, method: Any, _properties: object, _body: bytes) -> None:
-        nonlocal left
-        left -= 1
-        if left % ACK_EVERY == 0:
-            channel.basic_ack(method.delivery_tag, multiple=True)
-        if not left:
-            drained.set()
-
-    def on_channel(channel: Any) -> None:
-        channel.basic_qos(prefetch_count=PREFETCH + work.concurrency)
-        channel.basic_consume(queue, on_message)
-
-    begin = time.perf_counter()
+def _connected(url: str, on_channel: Callable[[Any], None]) -> Iterator[None]:
     connection: Any = GeventConnection(
-        pika.URLParameters(server.url),
+        pika.URLParameters(url),
         on_open_callback=lambda opened: opened.channel(on_open_callback=on_channel),
     )
-    drained.wait()
-    seconds = time.perf_counter() - begin
-    connection.close()
-    while not connection.is_closed:
-        gevent.sleep(0.01)
-    return seconds
-
-
-def ours(work: Workload, server: RabbitMQ) -> float:
-    """Drains by a host; returns seconds."""
-    queue = _fill(work, server)
-    with TemporaryDirectory() as folder:
-        Path(folder, "_index.yaml").write_text(
-            INDEX.format(
-                url=server.url, queue=queue, concurrency=work.concurrency, prefetch=PREFETCH
-            )
-        )
-        handled = _Handled(work.count - 100 * work.concurrency)
-        with Host(folder, log=NullLog(), modules={"done": {"add": handled.add}}) as host:
-            begin = time.perf_counter()
-            host.start_service("bench:consumer")
-            handled.enough.wait()
-            seconds = time.perf_counter() - begin
-            # The handlers' last hundreds are not told, so the time is that of fewer messages.
-            return seconds * work.count / handled.count
-
-
-class _Handled:
-    """Counts what handlers report."""
-
-    def __init__(self, wanted: int) -> None:
-        self.count = 0
-        self.enough = Event()
-        self._wanted = wanted
-
-    def add(self, count: int) -> None:
-        self.count += count
-        if self.count >= self._wanted:
-            self.enough.set()
-
-
-def _fill(work: Workload, server: RabbitMQ) -> str:
-    """Puts the messages on a new classic queue and returns its name."""
-    queue = f"bench{uuid4().hex}"
-    padding = "x" * work.padding
-    properties = pika.BasicProperties(content_type="application/json", delivery_mode=2)
-    with pika.BlockingConnection(pika.URLParameters(server.url)) as connection:
-        channel = connection.channel()
-        channel.queue_declare(queue, durable=True)
-        for index in range(work.count):
-            body = f'{{"id":{index},"action":"process","user":"a@example.org","data":"{padding}"}}'
-            channel.basic_publish("", queue, body.encode(), properties)
-        while channel.queue_declare(queue, passive=True).method.message_count < work.count:
-            time.sleep(0.01)
-    return queue
+    try:
+        yield
+    finally:
+        connection.close()
+        while not connection.is_closed:
+            gevent.sleep(0.01)

@@ -1,10 +1,13 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.cli.command import PUBLISH, QUEUE, app, wippy
+from tests.cli.command import COMMAND, PUBLISH, QUEUE, app, environment, wippy
 
+HELLO = Path(__file__).parents[2] / "examples" / "hello" / "main.lua"
 HANDLED = 'local log = require("logger") return function(body) log.info("handled", body) end'
 
 
@@ -203,3 +206,23 @@ def test_version_and_help_answer() -> None:
     assert wippy("--version").stdout.startswith("wippy-lua ")
     assert wippy("-h").stdout == wippy("--help").stdout
     assert "[-- ARGS...]" in wippy("run", "-h").stdout
+
+
+def test_a_run_imports_nothing_that_it_does_not_use() -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *COMMAND[1:], "run", str(HELLO), "--drain"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "structlog" in imported  # so the list is one
+    assert not imported & {
+        "difflib",
+        "importlib.metadata",
+        "re2",
+        "redis",
+        "rich.console",
+        "zoneinfo",
+    }

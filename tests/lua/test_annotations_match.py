@@ -42,18 +42,26 @@ OBJECTS = {
 INSPECT = b"""
 local debug, handle = ...
 
-local function upvalue(fn, wanted)
+-- Returns the first upvalue that is wanted. The host's own chunks have lost their names.
+local function upvalue(fn, is_wanted)
   for i = 1, 255 do
     local name, value = debug.getupvalue(fn, i)
-    if name == wanted then
+    if is_wanted(name, value) then
       return value
     end
   end
-  error("no upvalue " .. wanted)
+  error("no such upvalue")
 end
 
+local handler = upvalue(handle, function(_, value)
+  return type(value) == "function" and debug.getinfo(value, "S").source == "@handler.lua"
+end)
+local collected = upvalue(handler, function(name)
+  return name == "collected"
+end)
+
 local lines = {}
-for name, object in pairs(upvalue(upvalue(handle, "handler"), "collected")) do
+for name, object in pairs(collected) do
   local metatable = debug.getmetatable(object)
   for key, value in pairs(metatable and metatable.__index or object) do
     local info = type(value) == "function" and debug.getinfo(value, "u")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Mapping
+from functools import partial
 from math import inf
 from pathlib import Path
 from time import monotonic
@@ -94,7 +95,10 @@ def natives(
     python_modules: Mapping[str, Mapping[str, Callable[..., Any]]] | None = None,
     prints: Prints | None = None,
 ) -> Natives:
-    resolver = Resolver(host_functions(), python_modules or {})
+    resolver = Resolver(
+        {name: partial(dict, functions) for name, functions in host_functions().items()},
+        python_modules or {},
+    )
     return Natives(resolver, resolver.invoke, prints or Prints())
 
 

@@ -22,9 +22,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, lambda *_: os._exit(128 + signal.SIGINT))
 
     # Before anything that may hold on to a function that blocks the hub.
-    from gevent import monkey
+    from wippy_lua.cli import startup
 
-    monkey.patch_all()
+    startup.patch()
 
     from wippy_lua.cli.commands import cli
     from wippy_lua.cli.signals import Signals

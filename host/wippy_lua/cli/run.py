@@ -14,6 +14,7 @@ from wippy_lua.cli.admin import admin_server
 from wippy_lua.cli.report import FAILED, INVALID, Notes, problem_report
 from wippy_lua.cli.session import Session
 from wippy_lua.cli.signals import Signals
+from wippy_lua.cli.startup import import_structlog
 from wippy_lua.errors import ConfigError, WippyError
 from wippy_lua.host import Host
 from wippy_lua.log import Format, make_log
@@ -38,6 +39,7 @@ def run(
     signals: Signals,
 ) -> int:
     """Runs an app and returns the exit status; nothing starts when anything is wrong with it."""
+    import_structlog()
     try:
         host = Host(
             path,

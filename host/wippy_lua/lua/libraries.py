@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, cached_property
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from wippy_lua.clock import Clock
 from wippy_lua.errors import ConfigError
 from wippy_lua.functions import Functions
 from wippy_lua.log import Log
-from wippy_lua.lua.modules.base64 import Base64Module
-from wippy_lua.lua.modules.env import EnvModule
-from wippy_lua.lua.modules.fs import Folder, FsModule
 from wippy_lua.lua.modules.funcs import FuncsModule
-from wippy_lua.lua.modules.hash import HashModule
-from wippy_lua.lua.modules.json import JsonModule
 from wippy_lua.lua.modules.logger import LoggerModule
 from wippy_lua.lua.modules.queue import App, QueueModule
-from wippy_lua.lua.modules.registry import RegistryModule
-from wippy_lua.lua.modules.security import SecurityModule
 from wippy_lua.lua.modules.store import StoreModule
-from wippy_lua.lua.modules.test import TestModule
-from wippy_lua.lua.modules.time import TimeModule
-from wippy_lua.lua.modules.uuid import UuidModule
 from wippy_lua.lua.program import Program
-from wippy_lua.lua.resolver import PythonModule, Resolver
+from wippy_lua.lua.resolver import MakeFunctions, PythonModule, Resolver
 from wippy_lua.lua.runtime import HostFunction, Module, Natives
 from wippy_lua.queue.manager import QueueManager
 from wippy_lua.registry.configs import host_spec
@@ -37,6 +30,10 @@ from wippy_lua.store.store import Store
 
 #: Makes the store of an entry; raises ConfigError.
 StoreMaker = Callable[[Entry, Clock, Log], Store]
+
+if TYPE_CHECKING:
+    from wippy_lua.lua.modules.fs import Folder
+    from wippy_lua.lua.modules.test import TestModule
 
 
 class Libraries:
@@ -60,22 +57,27 @@ class Libraries:
         self._store = StoreModule(self._stores, clock, log)
         self._folders: dict[str, Folder] = {}
         self._logger = LoggerModule(log, log_level)
-        time = TimeModule(clock)
-        #: What tells of the cases of tests.
-        self.tests = TestModule(clock, time.sleep)
-        self._functions: dict[str, Mapping[str, HostFunction]] = {
-            "base64": Base64Module().functions(),
-            "fs": FsModule(self._folders).functions(),
-            "hash": HashModule().functions(),
-            "json": JsonModule().functions(),
-            "logger": self._logger.functions(),
-            "security": SecurityModule(policies).functions(),
-            "store": self._store.functions(),
-            "test": self.tests.functions(),
-            "time": time.functions(),
-            "uuid": UuidModule(clock).functions(),
+        self._functions: dict[str, MakeFunctions] = {
+            "base64": _at_first_use("base64", "Base64Module"),
+            "fs": _at_first_use("fs", "FsModule", self._folders),
+            "hash": _at_first_use("hash", "HashModule"),
+            "json": _at_first_use("json", "JsonModule"),
+            "logger": self._logger.functions,
+            "security": _at_first_use("security", "SecurityModule", policies),
+            "store": self._store.functions,
+            "test": lambda: self.tests.functions(),
+            "time": _at_first_use("time", "TimeModule", clock),
+            "uuid": _at_first_use("uuid", "UuidModule", clock),
         }
         self._resolver = Resolver(self._functions, python_modules)
+
+    @cached_property
+    def tests(self) -> TestModule:
+        """What tells of the cases of tests."""
+        from wippy_lua.lua.modules.test import TestModule
+        from wippy_lua.lua.modules.time import TimeModule
+
+        return TestModule(self._clock, TimeModule(self._clock).sleep)
 
     def resolve(self, program: Program, name: str) -> Module:
         """Returns the module that a name means to a program; raises WippyError when none is."""
@@ -83,14 +85,14 @@ class Libraries:
 
     def natives(self, app: App) -> Natives:
         """Returns what every VM is given; `app` is what a program declares things to."""
-        self._functions["queue"] = QueueModule(self._manager, app).functions()
+        self._functions["queue"] = QueueModule(self._manager, app).functions
         return Natives(self._resolver, self._resolver.invoke, self._logger.print)
 
     def connect(self, functions: Functions) -> None:
         """Lets Lua call functions; what it declares them with is made from these libraries."""
         funcs = FuncsModule(functions, self._log)
-        self._functions["funcs"] = funcs.functions()
-        self._functions["ctx"] = funcs.context_functions()
+        self._functions["funcs"] = funcs.functions
+        self._functions["ctx"] = funcs.context_functions
 
     def add_entries(self, registry: Registry, make_store: StoreMaker) -> None:
         """Makes the entries known that modules give access to.
@@ -98,8 +100,9 @@ class Libraries:
         Raises ConfigError with each store that cannot be made, and each `fs.directory` that names
         no folder.
         """
-        self._functions["env"] = EnvModule(self._env, host_spec(registry).env).functions()
-        self._functions["registry"] = RegistryModule(registry).functions()
+        names = host_spec(registry).env
+        self._functions["env"] = _at_first_use("env", "EnvModule", self._env, names)
+        self._functions["registry"] = _at_first_use("registry", "RegistryModule", registry)
         problems: list[Problem] = []
         for entry in registry.find("store"):
             try:
@@ -110,7 +113,8 @@ class Libraries:
         problems += [_no_folder(entry) for entry in directories if not _is_folder(_path(entry))]
         if problems:
             raise ConfigError(problems)
-        self._folders.update({entry.id: Folder(_path(entry)) for entry in directories})
+        if directories:
+            self._add_folders(directories)
 
     def start(self) -> None:
         """Opens the stores; raises WippyError for one that no retry would help."""
@@ -122,6 +126,23 @@ class Libraries:
         self._store.stop()
         for store in self._stores.values():
             store.stop()
+
+    def _add_folders(self, directories: Sequence[Entry]) -> None:
+        from wippy_lua.lua.modules.fs import Folder
+
+        self._folders.update({entry.id: Folder(_path(entry)) for entry in directories})
+
+
+def _at_first_use(module: str, name: str, *arguments: Any) -> MakeFunctions:
+    """Returns what imports a Python side and makes it once `require` asks: most apps need few."""
+
+    @cache
+    def make() -> Mapping[str, HostFunction]:
+        side = getattr(import_module(f"wippy_lua.lua.modules.{module}"), name)
+        functions: Mapping[str, HostFunction] = side(*arguments).functions()
+        return functions
+
+    return make
 
 
 def _path(entry: Entry) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,16 @@ import msgspec
 
 from wippy_lua.call import Call
 from wippy_lua.errors import Kind, WippyError
+from wippy_lua.lua import bytecode
 from wippy_lua.lua.program import Program
 from wippy_lua.lua.runtime import HostFunction, Module
-from wippy_lua.lua.stdlib import library_names, library_source
+from wippy_lua.lua.stdlib import library_names
 
 #: Python functions by name: what `Host(modules=...)` takes for each module.
 PythonModule = Mapping[str, Callable[..., Any]]
+
+#: Returns the host functions of a standard module by name.
+MakeFunctions = Callable[[], Mapping[str, HostFunction]]
 
 _ALWAYS = frozenset({"errors"})  #: modules that need no permission
 
@@ -29,13 +32,13 @@ def module_names(python_modules: Mapping[str, PythonModule]) -> frozenset[str]:
 class Resolver:
     """Finds modules for every VM of a host.
 
-    `functions` are the host functions of standard modules by module name; `python_modules` are
+    `functions` make the host functions of standard modules, by module name; `python_modules` are
     the embedding program's own.
     """
 
     def __init__(
         self,
-        functions: Mapping[str, Mapping[str, HostFunction]],
+        functions: Mapping[str, MakeFunctions],
         python_modules: Mapping[str, PythonModule],
     ) -> None:
         self._functions = functions
@@ -73,10 +76,11 @@ class Resolver:
     def _module(self, name: str) -> Module:
         if name in self._python_modules:
             return Module("host", functions=self._python_modules[name])
-        source = library_source(name)
+        source = bytecode.library(name)
         if source is None:
             raise AssertionError(f"standard module {name} has no source")
-        return Module("library", source, functions=self._functions.get(name, {}))
+        make = self._functions.get(name, dict)
+        return Module("library", source, functions=make())
 
     def _check_allowed(self, program: Program, name: str) -> None:
         if program.modules is not None and name not in program.modules | _ALWAYS:
@@ -87,6 +91,8 @@ class Resolver:
             )
 
     def _not_found(self, program: Program, name: str) -> WippyError:
+        from difflib import get_close_matches
+
         known: Iterable[str] = {*self.names(), *program.imports}
         close = get_close_matches(name, known, n=1)
         meant = f"; did you mean {close[0]!r}?" if close else ""

@@ -10,8 +10,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 import msgspec
@@ -21,10 +19,10 @@ from lupa import lua54
 from wippy_lua.call import Call, End
 from wippy_lua.errors import CallError, Kind, WippyError
 from wippy_lua.log import Log
+from wippy_lua.lua import bytecode
 from wippy_lua.lua.boundary import IDLE, Boundary, native, tick
 from wippy_lua.lua.boundary import HostFunction as HostFunction  # for who need not know the rest
 from wippy_lua.lua.program import Program
-from wippy_lua.lua.stdlib import library_part, library_source
 from wippy_lua.queue.settle import SUCCESS, Cancelled, Failure, Outcome, Success
 
 #: VM instructions between two looks at the clock. The worst stall by single instructions on huge
@@ -57,23 +55,17 @@ def _deny(_object: object, _name: object, _value: object = None) -> None:
     raise AttributeError("not accessible from Lua")
 
 
-OWN_CHUNKS = "wippy/"  #: how the names of our own chunks begin in tracebacks
-
-
-@cache
-def _chunks() -> Mapping[bytes, bytes]:
-    """Compiles our own chunks by name, once for the process: loading them is 5 times faster."""
-    compiler = lua54.LuaRuntime(encoding=None)
-    dump = compiler.eval(b"function(f) return string.dump(f) end")
-    folder = Path(__file__).parent / "vm"
-    chunks = {}
-    for file in sorted(folder.rglob("*.lua")):
-        name = file.relative_to(folder).with_suffix("").as_posix()
-        chunk = compiler.compile(
-            file.read_bytes(), name=f"={OWN_CHUNKS}{name}.lua".encode(), mode=b"t"
-        )
-        chunks[name.encode()] = dump(chunk)
-    return chunks
+#: Runs one of the VM's own chunks by name. They get `debug` though boot.lua takes it from `_G`.
+PART = b"""
+local fetch, limit_memory = ...
+local load, own = load, {}
+for name, value in next, _G do own[name] = value end
+return function(name, ...)
+  local lifted, bytecode = fetch(name)
+  if lifted then limit_memory() end
+  return load(bytecode, name, "b", own)(...)
+end
+"""
 
 
 class VM:
@@ -172,7 +164,8 @@ class VM:
             # An idle VM keeps no message, and an exception's traceback no greenlet, which keeps it.
             self._boundary.call = IDLE
             call.greenlet = None
-            call.end_dependents()
+            if call.dependents is not None:
+                call.end_dependents()
             self._busy = False
         if call.foreign is not None:
             self.healthy = False
@@ -223,15 +216,14 @@ class VM:
         self._handle, self._call = entries[b"handle"], entries[b"call"]
 
     def _parts(self) -> Any:
-        """Returns a Lua function that runs one of the VM's own chunks by name."""
-        chunks = self._lua.execute(b"return {}", mode=b"t")
-        for name, bytecode in _chunks().items():
-            chunks[name] = self._lua.compile(bytecode, mode=b"b")
-        return self._lua.execute(
-            b"local chunks = ... return function(name, ...) return chunks[name](...) end",
-            chunks,
-            mode=b"t",
-        )
+        """Returns PART's function."""
+        boundary = self._boundary
+
+        def fetch(name: bytes) -> tuple[bool, bytes]:
+            code = bytecode.part(name.decode())
+            return boundary.lift(len(code)), code
+
+        return self._lua.execute(PART, fetch, boundary.limit_memory, mode=b"t")
 
     def _native_table(self, natives: Natives) -> Any:
         boundary, program = self._boundary, self.program
@@ -250,7 +242,7 @@ class VM:
             return (b"host", *(key.encode() for key in module.functions))
 
         def part(_call: Call, name: bytes) -> bytes | None:
-            return library_part(_text(name))
+            return bytecode.library(_text(name))
 
         table = self._lua.execute(b"return {}", mode=b"t")
         table[b"limit_memory"] = boundary.limit_memory
@@ -258,7 +250,7 @@ class VM:
         table[b"invoke"] = native(boundary, natives.invoke)
         table[b"print"] = native(boundary, natives.print)
         table[b"library_part"] = native(boundary, part)
-        table[b"errors_source"] = library_source("errors")
+        table[b"errors"] = bytecode.library("errors")
         return table
 
 
@@ -307,7 +299,7 @@ def _details(packed: bytes) -> dict[str, object] | None:
 def _own_frames(stack: str) -> str:
     """Leaves out the frames of the host's own chunks."""
     lines = stack.strip().splitlines()
-    ours = (OWN_CHUNKS, "[C]: in function 'xpcall'")
+    ours = (bytecode.FRAME, "[C]: in function 'xpcall'")
     return "\n".join(line for line in lines if not line.lstrip().startswith(ours))
 
 

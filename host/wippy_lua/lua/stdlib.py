@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.abc import Traversable
-from importlib.resources import files
 from pathlib import Path
 
 
-def stdlib_root() -> Traversable:
+@cache
+def stdlib_root() -> Path:
     """Returns the folder of Lua standard modules: packaged in a wheel, the repo's in a checkout."""
-    packaged = files("wippy_lua") / "stdlib"
+    packaged = Path(__file__).parents[1] / "stdlib"
     return packaged if packaged.is_dir() else Path(__file__).parents[3] / "stdlib"
 
 
-@cache
 def library_source(name: str) -> bytes | None:
-    """Returns the source of a standard module, None when there is no such module."""
+    """Returns the source of a standard module, "json", or of a file of one, "time/point"."""
+    if not all(word.isidentifier() for word in name.split("/")):
+        return None
     file = stdlib_root() / f"{name}.lua"
-    return file.read_bytes() if name.isidentifier() and file.is_file() else None
-
-
-@cache
-def library_part(name: str) -> bytes | None:
-    """Returns the source of "library/part": a file of a standard module that has several."""
-    library, _, part = name.partition("/")
-    file = stdlib_root() / library / f"{part}.lua"
-    return file.read_bytes() if library.isidentifier() and part.isidentifier() else None
+    return file.read_bytes() if file.is_file() else None
 
 
 @cache

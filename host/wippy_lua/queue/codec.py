@@ -13,7 +13,13 @@ AS_TEXT, AS_JSON, AS_MSGPACK = 0, 1, 2
 
 CONTENT_TYPES: dict[Codec, str] = {"json/plain": JSON, "application/msgpack": MSGPACK}
 TYPE_OF_KIND = {AS_JSON: JSON, AS_MSGPACK: MSGPACK}
-_KINDS = {JSON: AS_JSON, MSGPACK: AS_MSGPACK, "application/x-msgpack": AS_MSGPACK}
+_KINDS = {
+    JSON: AS_JSON,
+    MSGPACK: AS_MSGPACK,
+    "application/x-msgpack": AS_MSGPACK,
+    TEXT: AS_TEXT,
+    BINARY: AS_TEXT,
+}
 
 
 def text_type(body: bytes) -> str:

@@ -9,9 +9,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import TYPE_CHECKING
 
 from wippy_lua.errors import Kind, WippyError
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 DAY = 86400
 FIRST, LAST = -62167219200, 253402300799  #: the years 0 to 9999, in UTC
@@ -61,6 +64,8 @@ def check_zone(name: str) -> None:
 
 
 def _zone_info(name: str) -> ZoneInfo:
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # slow to import
+
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:

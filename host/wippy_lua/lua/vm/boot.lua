@@ -7,14 +7,13 @@ local error, pcall, rawequal, sub = error, pcall, rawequal, string.sub
 local tostring, traceback, type, xpcall = tostring, debug.traceback, type, xpcall
 
 local env = sandbox.env
-local pack, unpack, json_decode = codec.msgpack_encode, codec.msgpack_decode, codec.json_decode
 local arm, disarm, is_killed, reset = preempt.arm, preempt.disarm, preempt.killed, preempt.reset
 local load = load
 
 -- How a body is written; the host has the same values.
 local TEXT, JSON = 0, 1 -- anything else is MessagePack
 
-local vm = part("tools", preempt, sandbox, codec)
+local vm = part("tools", preempt, sandbox, codec, part("later"))
 part("objects", vm)
 local wrap = part("host", preempt, codec, native, vm)
 local modules = part("modules", sandbox, native, vm, wrap)
@@ -80,7 +79,7 @@ local MAX_TEXT = 8192 -- bytes of an error's message and of its stack that reach
 local MAX_DETAILS = 65536 -- packed; larger ones stay behind
 
 local function pack_details(details)
-  local packed = details ~= nil and pack(details) or nil
+  local packed = details ~= nil and codec.msgpack_encode(details) or nil
   return packed and #packed <= MAX_DETAILS and packed or nil
 end
 
@@ -169,7 +168,7 @@ local function result(ok, ...)
   if ok ~= true then
     return ok, ...
   end
-  local packed, problem = pack((...))
+  local packed, problem = codec.msgpack_encode((...))
   if packed or (...) == nil then
     return true, packed
   end
@@ -196,7 +195,7 @@ local function handle(lifted, kind, value)
   start_call(lifted)
   if kind ~= TEXT then
     local ok, problem
-    ok, value, problem = pcall(kind == JSON and json_decode or unpack, value)
+    ok, value, problem = pcall(kind == JSON and codec.json_decode or codec.msgpack_decode, value)
     if not ok then
       return raised(value)
     elseif problem then
@@ -209,7 +208,7 @@ local function handle(lifted, kind, value)
 end
 
 local function read_arguments(bytes)
-  local arguments, problem = unpack(bytes)
+  local arguments, problem = codec.msgpack_decode(bytes)
   if problem then
     error(vm.error("the arguments do not decode: " .. problem, "Invalid", false), 0)
   end
@@ -263,6 +262,7 @@ end
 local function load_and_pick(source, chunk_name, method)
   load_main(source, chunk_name)
   handler = pick(main, method)
+  collectgarbage() -- once for many calls: what loading left behind is a tenth of a small VM
 end
 
 --- Runs the function's source and finds its handler; ends as a call does.

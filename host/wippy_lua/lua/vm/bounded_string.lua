@@ -4,7 +4,7 @@
 -- patterns that C could take too long for, or raise an error for, are matched in Lua. Errors blame
 -- the user's line, except where C refuses what a user's function returned to `gsub`.
 
-local arguments, patterns, tick = ...
+local arguments, pattern_syntax, patterns, tick = ...
 
 local c = {}
 for name, f in next, string do
@@ -12,7 +12,8 @@ for name, f in next, string do
 end
 local math_type = math.type
 local text, integer = arguments.string, arguments.integer
-local syntax = patterns.syntax
+local syntax, searched = pattern_syntax.syntax, pattern_syntax.searched
+local c_find, c_match, c_gmatch, c_gsub = c.find, c.match, c.gmatch, c.gsub
 
 local LARGE = 65536 -- bytes that C goes through in about 0.1 ms
 local MANY = 64 -- arguments
@@ -22,13 +23,13 @@ local MAX_TEMPLATE = 1e6 -- bytes of a replacement, times the length of the subj
 local FREE_SEARCH = 3e6
 local NATIVE_SEARCH = 3e8
 
-local function is_large(value)
-  return type(value) == "string" and #value > LARGE
-end
-
 -- Lets others run before C works on large arguments.
 local function weigh(first, second, third, ...)
-  if is_large(first) or is_large(second) or is_large(third) then
+  if
+    type(first) == "string" and #first > LARGE
+    or type(second) == "string" and #second > LARGE
+    or type(third) == "string" and #third > LARGE
+  then
     tick()
   end
   local count = select("#", ...)
@@ -122,11 +123,13 @@ local function find_plain(s, needle, init)
   elseif effort > FREE_SEARCH then
     tick()
   end
-  return c.find(s, needle, init, true)
+  return c_find(s, needle, init, true)
 end
 
+-- What is known of a pattern says that it is a string, too.
 function bounded.find(s, p, init, plain)
-  if type(s) ~= "string" or type(p) ~= "string" then
+  local known = searched[p]
+  if not known or type(s) ~= "string" then
     s, p = text(s, 1, "find"), text(p, 2, "find")
   end
   if init ~= nil and math_type(init) ~= "integer" then
@@ -135,7 +138,7 @@ function bounded.find(s, p, init, plain)
   if plain then
     return find_plain(s, p, init)
   end
-  local known = syntax(p)
+  known = known or syntax(p)
   if #s > known.free then
     if known.plain then
       return find_plain(s, p, init)
@@ -144,24 +147,25 @@ function bounded.find(s, p, init, plain)
     end
     tick()
   end
-  return c.find(s, p, init)
+  return c_find(s, p, init)
 end
 
 function bounded.match(s, p, init)
-  if type(s) ~= "string" or type(p) ~= "string" then
+  local known = searched[p]
+  if not known or type(s) ~= "string" then
     s, p = text(s, 1, "match"), text(p, 2, "match")
+    known = syntax(p)
   end
   if init ~= nil and math_type(init) ~= "integer" then
     init = integer(init, 3, "match")
   end
-  local known = syntax(p)
   if #s > known.free then
     if #s > known.native then
       return patterns.match(s, p, init)
     end
     tick()
   end
-  return c.match(s, p, init)
+  return c_match(s, p, init)
 end
 
 -- Makes an iterator of C that has ended stay so: it would search its subject again and again.
@@ -180,26 +184,28 @@ local function ending(iterate)
 end
 
 function bounded.gmatch(s, p, init)
-  if type(s) ~= "string" or type(p) ~= "string" then
+  local known = searched[p]
+  if not known or known.anchored or type(s) ~= "string" then
     s, p = text(s, 1, "gmatch"), text(p, 2, "gmatch")
+    known = syntax(p, true)
   end
   if init ~= nil and math_type(init) ~= "integer" then
     init = integer(init, 3, "gmatch")
   end
-  local known = syntax(p, true)
   if #s <= known.free then
-    return c.gmatch(s, p, init)
+    return c_gmatch(s, p, init)
   elseif #s > known.native then
     return patterns.gmatch(s, p, init)
   end
   tick()
-  return ending(c.gmatch(s, p, init))
+  return ending(c_gmatch(s, p, init))
 end
 
 local REPLACEMENTS = { string = true, number = true, ["function"] = true, table = true }
 
 function bounded.gsub(s, p, repl, most)
-  if type(s) ~= "string" or type(p) ~= "string" then
+  local known = searched[p]
+  if not known or type(s) ~= "string" then
     s, p = text(s, 1, "gsub"), text(p, 2, "gsub")
   end
   if most ~= nil and math_type(most) ~= "integer" then
@@ -211,7 +217,8 @@ function bounded.gsub(s, p, repl, most)
   elseif not REPLACEMENTS[kind] then
     arguments.fail(3, "gsub", "string/function/table expected, got " .. kind)
   end
-  local known, is_template = syntax(p), kind == "string" and c.find(repl, "%", 1, true)
+  known = known or syntax(p)
+  local is_template = kind == "string" and c_find(repl, "%", 1, true)
   if #s > known.native or is_template and #s * (#repl + 0.0) > MAX_TEMPLATE then
     -- C reads a replacement again at each match, even where it stands for nothing.
     return patterns.gsub(s, p, repl, most)
@@ -219,9 +226,9 @@ function bounded.gsub(s, p, repl, most)
     tick()
   end
   if not is_template then
-    return c.gsub(s, p, repl, most)
+    return c_gsub(s, p, repl, most)
   end
-  local ok, result, count = pcall(c.gsub, s, p, repl, most)
+  local ok, result, count = pcall(c_gsub, s, p, repl, most)
   if not ok then
     arguments.rethrow(result, "gsub")
   end
@@ -237,22 +244,4 @@ local bounded_utf8 = {
   offset = weighed(utf8.offset, "offset"),
 }
 
--- Arithmetic on strings reads them as numbers, however long they are.
-local ARITHMETIC = { "__add", "__sub", "__mul", "__mod", "__pow", "__div", "__idiv", "__unm" }
-
---- Gives the metamethods of the string metatable, made of its own.
-local function arithmetic(metatable)
-  local operators = {}
-  for _, name in ipairs(ARITHMETIC) do
-    local operate = metatable[name]
-    operators[name] = function(a, b)
-      if is_large(a) or is_large(b) then
-        tick()
-      end
-      return operate(a, b)
-    end
-  end
-  return operators
-end
-
-return bounded, bounded_utf8, arithmetic
+return bounded, bounded_utf8

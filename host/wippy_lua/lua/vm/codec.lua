@@ -13,13 +13,15 @@
 
 local part, spend = ...
 
+local rawset, setmetatable = rawset, setmetatable
+
 local work = part("codec/work", spend)
 
-return {
-  json_encode = part("codec/json_encode", work),
-  json_decode = part("codec/json_decode", work),
-  msgpack_encode = part("codec/msgpack_encode", work),
-  msgpack_decode = part("codec/msgpack_decode", work),
-  null = work.null,
-  is_object = work.is_object,
-}
+-- Each codec is loaded at its first use: few handlers need all four.
+return setmetatable({ null = work.null, is_object = work.is_object }, {
+  __index = function(codec, name)
+    local convert = part("codec/" .. name, work)
+    rawset(codec, name, convert)
+    return convert
+  end,
+})

@@ -3,14 +3,13 @@
 local preempt, codec, native, vm = ...
 
 local error, select, type = error, select, type
-local unpack = codec.msgpack_decode
 
 -- What a host function's first result says; the host's `Status` has the same values. "Lifted" is
 -- after a result so large that the memory limit was taken off to push it.
 local OK, ERROR, OK_LIFTED, ERROR_LIFTED = true, 1, 2, 3 -- anything else ends the call
 
 local function failed(message, kind, retryable, details)
-  return nil, vm.error(message, kind, retryable, details and unpack(details))
+  return nil, vm.error(message, kind, retryable, details and codec.msgpack_decode(details))
 end
 
 local function finish(status, ...)

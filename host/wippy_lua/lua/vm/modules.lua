@@ -21,8 +21,8 @@ local function collect_functions(...)
   return functions
 end
 
-local function load_library(name, source, ...)
-  local chunk = load(source, "=" .. name, "t", _G)
+local function load_library(name, bytecode, ...)
+  local chunk = load(bytecode, name, "b", _G)
   return freeze(chunk(collect_functions(...), vm), name)
 end
 
@@ -40,7 +40,7 @@ local library_part = wrap(native.library_part)
 
 --- Runs "library/part", a file of a library that has several, and returns what it returned.
 function vm.part(name, ...)
-  return load(library_part(name), "=" .. name, "t", _G)(...)
+  return load(library_part(name), name, "b", _G)(...)
 end
 
 --- Makes a module of Python functions; arguments and results cross as MessagePack.
@@ -130,7 +130,7 @@ local function export_of(main, fn)
   end
 end
 
-loaded.errors = load_library("errors", native.errors_source)
+loaded.errors = load_library("errors", native.errors)
 env.errors = loaded.errors
 
 return { export_of = export_of }

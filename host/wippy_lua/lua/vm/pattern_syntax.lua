@@ -20,7 +20,8 @@ local MAX_TERMS = 16 -- of a cost; with more, C gets only subjects of a byte or 
 local NATIVE_STEPS = 4e6 -- what C may take in one call: some 10 ms
 local FREE_STEPS = 4e4 -- what a call may take without letting others run
 
--- Remembers what `make(key, ...)` gives; forgets everything when it holds too much.
+-- Remembers what `make(key, ...)` gives; forgets everything when it holds too much. Gives the table
+-- as well, in which a key that is there is found without a call.
 local function remember(make)
   local known, count = {}, 0
   return function(key, ...)
@@ -29,13 +30,16 @@ local function remember(make)
       value = make(key, ...)
       if #key <= MAX_TEXT then
         if count >= CACHED then
-          known, count = {}, 0
+          for old in next, known do
+            known[old] = nil
+          end
+          count = 0
         end
         known[key], count = value, count + 1
       end
     end
     return value
-  end
+  end, known
 end
 
 -- Sets of bytes ----------------------------------------------------------------------------------
@@ -448,7 +452,7 @@ local function analyse(p, is_literal)
   }
 end
 
-local search_syntax = remember(function(p)
+local search_syntax, searched = remember(function(p)
   return analyse(p, false)
 end)
 local gmatch_syntax = remember(function(p)
@@ -458,7 +462,7 @@ end)
 -- Gives what is known of a pattern: `items`, `captures` (kinds), `anchored`, `first`, `plain` (no
 -- special characters), and the lengths of subjects up to which C may match it: `free` without
 -- further ado, `native` at all; negative when C might raise an error. `gmatch` takes a leading "^"
--- literally.
+-- literally. `searched` holds what this gave lately for anything else.
 local function syntax(p, is_gmatch)
   if is_gmatch and byte(p) == 94 then
     return gmatch_syntax(p)
@@ -471,4 +475,4 @@ local function cost(p, length)
   return evaluate(syntax(p).cost, length)
 end
 
-return { syntax = syntax, cost = cost, spell = spell }
+return { syntax = syntax, searched = searched, cost = cost, spell = spell }

@@ -110,29 +110,52 @@ local function protect(t)
   return t
 end
 
+-- Makes a read-only view of the table that is the metatable's `__index`.
+local function view_of(metatable, name)
+  local view = {}
+  frozen[view] = true
+  function metatable.__newindex(_, key)
+    error(("%s is read-only: cannot set '%s'"):format(name, tostring(key)), 2)
+  end
+  -- A plain `next, library` would hand out the table itself, for anybody to write to.
+  function metatable.__pairs()
+    local key
+    return function()
+      local value
+      key, value = real.next(metatable.__index, key)
+      return key, value
+    end
+  end
+  metatable.__metatable = false
+  return real.setmetatable(view, metatable)
+end
+
 --- Returns a read-only view of a library table, called `name` in errors.
 local function freeze(library, name)
   if type(library) ~= "table" or frozen[library] then
     return library
   end
-  local view = {}
-  frozen[view] = true
-  return real.setmetatable(view, {
-    __index = library,
-    __newindex = function(_, key)
-      error(("%s is read-only: cannot set '%s'"):format(name, tostring(key)), 2)
-    end,
-    -- A plain `next, library` would hand out the table itself, for anybody to write to.
-    __pairs = function()
-      local key
-      return function()
-        local value
-        key, value = real.next(library, key)
-        return key, value
-      end
-    end,
-    __metatable = false,
-  })
+  return view_of({ __index = library }, name)
+end
+
+--- Returns a read-only view of what `make` gives at the first look into it.
+local function freeze_later(make, name)
+  local metatable = {}
+  local view = view_of(metatable, name)
+  local iterate = metatable.__pairs
+  local function load_library()
+    local library = make()
+    metatable.__index, metatable.__pairs = library, iterate
+    return library
+  end
+  function metatable.__index(_, key)
+    return load_library()[key]
+  end
+  function metatable.__pairs()
+    load_library()
+    return iterate()
+  end
+  return view
 end
 
 local function safe_rawset(t, key, value)
@@ -245,12 +268,15 @@ env.coroutine = freeze({
 }, "coroutine")
 env.math = freeze(bounded.math, "math")
 env.os = freeze(bounded.os, "os")
-env.string = freeze(bounded.string, "string")
-env.table = freeze(bounded.table, "table")
-env.utf8 = freeze(bounded.utf8, "utf8")
+for name, load_library in next, bounded.loaders do
+  env[name] = freeze_later(load_library, name)
+end
 
 local string_metatable = debug.getmetatable("")
-string_metatable.__index = bounded.string
+function string_metatable.__index(_, key)
+  string_metatable.__index = bounded.loaders.string()
+  return string_metatable.__index[key]
+end
 string_metatable.__metatable = false
 for name, operate in real.next, bounded.arithmetic(string_metatable) do
   string_metatable[name] = operate

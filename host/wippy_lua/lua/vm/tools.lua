@@ -2,17 +2,17 @@
 --
 -- boot.lua adds what it knows of the call in progress, errors.lua the making of errors.
 
-local preempt, sandbox, codec = ...
+local preempt, sandbox, codec, later = ...
 
 local error, getinfo, select, sub, tostring = error, debug.getinfo, select, string.sub, tostring
 local traceback, xpcall = debug.traceback, xpcall
 
 local check, is_final, unhooked = preempt.check, preempt.is_final, preempt.unhooked
-local pack, unpack = codec.msgpack_encode, codec.msgpack_decode
 
 local vm = {
   check = check,
   codec = codec,
+  later = later,
   metatable_of = debug.getmetatable,
   null = sandbox.protect(codec.null),
   protect = sandbox.protect,
@@ -21,7 +21,7 @@ local vm = {
 
 --- Encodes a value for the host, any bytes and numbers unchanged; nil and an INVALID error.
 function vm.pack(value)
-  local bytes, problem = unhooked(pack, value)
+  local bytes, problem = unhooked(codec.msgpack_encode, value)
   if not bytes then
     return nil, vm.error(problem, "Invalid", false)
   end
@@ -45,7 +45,7 @@ end
 
 --- Decodes what the host packed.
 function vm.unpack(bytes)
-  return (unhooked(unpack, bytes))
+  return (unhooked(codec.msgpack_decode, bytes))
 end
 
 --- Returns "file:line" of the script that called a library function.
