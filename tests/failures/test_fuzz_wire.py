@@ -17,7 +17,7 @@ from tests.failures.figures import Figures, Row, word
 
 pytestmark = pytest.mark.slow  # no second run: nothing here waits
 
-CASES = 10_000 if IS_LONG else 100
+CASES = 2_000 if IS_LONG else 100
 SEEDS = seeds()
 
 fuzz = settings(

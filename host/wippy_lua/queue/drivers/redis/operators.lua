@@ -1,5 +1,7 @@
 -- What operators ask for: the end of `script.lua`, which has all that it needs.
 
+local MAX_ID = 41 -- characters of an entry ID
+
 -- -> ready, in flight, delayed, consumers, then entry ID and meta ("" is none) of old messages.
 function verbs.info()
   local _, priorities = properties(base)
@@ -10,7 +12,11 @@ function verbs.info()
   local ready, pending, delayed = counts(base, priorities)
   local old = {}
   local function note(id, fields)
-    old[#old + 1] = {field(fields, "_origin") or id, field(fields, "_meta") or ""}
+    local origin = field(fields, "_origin")
+    if not origin or #origin > MAX_ID or not string.find(origin, "^%d+%-%d+$") then
+      origin = id -- the field is another program's own
+    end
+    old[#old + 1] = {origin, field(fields, "_meta") or ""}
   end
   for _, priority in ipairs(priorities) do
     for _, entry in ipairs(call("XRANGE", stream(base, priority), "-", "+", "COUNT", 1)) do
