@@ -141,8 +141,9 @@ class Trail(Progress):
     def count(self) -> int:
         with self._path.open("rb") as file:
             file.seek(self._offset)
-            # A line that crosses a page of the file may be seen half written.
-            text = b"".join(line for line in file if line.endswith(b"\n"))
+            read = file.read()
+        # A line that crosses a page of the file may be seen half written: the rest comes next time.
+        text = read[: read.rfind(b"\n") + 1]
         self._offset += len(text)
         for line in text.decode().splitlines():
             message, attempt, process = line.split()
