@@ -4,22 +4,22 @@
 
 local host, vm = ...
 
-local error, setmetatable, type = error, setmetatable, type
+local type = type
 
 ---@class fs
 local M = {}
 
-local function invalid(message)
-  return nil, vm.error(message, "Invalid", false)
-end
+local invalid = vm.invalid
 
 ---@alias fs.Type "file"|"directory"|"other"
 
+--- What a folder holds.
 ---@class fs.Entry
 ---@field name string
 ---@field type fs.Type of what a link points to; "other" when that is nothing, or outside
 ---@field size integer bytes
 
+--- What is known of a file or folder.
 ---@class fs.Stat
 ---@field name string "/" for the folder itself
 ---@field type fs.Type
@@ -33,15 +33,7 @@ end
 ---@class fs.Directory
 local Directory = {}
 
-local metatable = {
-  __index = Directory,
-  __name = "fs.Directory",
-  __metatable = false,
-  __newindex = function()
-    error("fs.Directory is read-only", 2)
-  end,
-}
-local ids = setmetatable({}, { __mode = "k" }) -- directory -> its ID
+local handles = vm.handles("fs.Directory", "directory", Directory, host.open)
 
 --- Opens a folder by the ID of its entry; NOT_FOUND when there is none.
 ---
@@ -53,25 +45,14 @@ local ids = setmetatable({}, { __mode = "k" }) -- directory -> its ID
 ---@return fs.Directory? directory
 ---@return Error? err
 function M.get(id)
-  if type(id) ~= "string" or id == "" then
-    return invalid("directory ID must be a non-empty string")
-  end
-  local ok, err = host.open(id)
-  if not ok then
-    return nil, err
-  end
-  local directory = vm.protect(setmetatable({}, metatable))
-  ids[directory] = id
-  return directory
+  return handles.open(id)
 end
 
 --- Makes a method that takes a path.
 local function method(call)
   return function(self, path)
-    local id = ids[self]
-    if not id then
-      error("not a directory: call its methods with ':'", 2)
-    elseif type(path) ~= "string" then
+    local id = handles.id_of(self)
+    if type(path) ~= "string" then
       return invalid("path must be a string, not a " .. type(path))
     end
     return call(id, path)
@@ -82,6 +63,7 @@ end
 ---
 --- Example:
 --- ```lua
+--- local templates = fs.get("app:templates")
 --- for entry in templates:readdir("/mails") do
 ---   logger.info("found", {name = entry.name, size = entry.size})
 --- end
@@ -103,6 +85,7 @@ end)
 ---
 --- Example:
 --- ```lua
+--- local templates = fs.get("app:templates")
 --- local text, err = templates:readfile("mails/welcome.txt")
 --- ```
 ---@type fun(self: fs.Directory, path: string): string?, Error?
@@ -114,6 +97,7 @@ end)
 ---
 --- Example:
 --- ```lua
+--- local templates = fs.get("app:templates")
 --- local age = time.now():unix() - templates:stat("mails/welcome.txt").modified
 --- ```
 ---@type fun(self: fs.Directory, path: string): fs.Stat?, Error?

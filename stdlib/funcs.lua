@@ -11,20 +11,7 @@ local error, next, pairs, setmetatable, type = error, next, pairs, setmetatable,
 ---@class funcs
 local M = {}
 
-local function invalid(message)
-  return nil, vm.error(message, "Invalid", false)
-end
-
-local function read_only(name, methods)
-  return {
-    __index = methods,
-    __name = name,
-    __metatable = false,
-    __newindex = function()
-      error(name .. " is read-only", 2)
-    end,
-  }
-end
+local invalid = vm.invalid
 
 -- Checks and packs what a call is made of, and hands it to a host function.
 local function send(host_function, context, id, ...)
@@ -54,7 +41,7 @@ end
 ---@class funcs.Future
 local Future = {}
 
-local future_metatable = read_only("funcs.Future", Future)
+local future_metatable = vm.read_only("funcs.Future", Future)
 local states = setmetatable({}, { __mode = "k" }) -- future -> what is known of it
 
 local function state_of(self)
@@ -236,7 +223,7 @@ end
 ---@class funcs.Caller
 local Caller = {}
 
-local caller_metatable = read_only("funcs.Caller", Caller)
+local caller_metatable = vm.read_only("funcs.Caller", Caller)
 local contexts = setmetatable({}, { __mode = "k" }) -- caller -> its values, false for none
 
 local function new_caller(values)

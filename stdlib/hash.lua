@@ -7,9 +7,7 @@ local byte, format, pack, type = string.byte, string.format, string.pack, type
 ---@class hash
 local M = {}
 
-local function invalid(message)
-  return nil, vm.error(message, "Invalid", false)
-end
+local invalid = vm.invalid
 
 -- Makes a function (data[, raw]).
 local function digest(name)

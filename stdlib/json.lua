@@ -72,6 +72,7 @@ end
 ---------------------------------------------------------------------------------------------------
 -- JSON Schema
 
+--- One place where data does not fit its schema.
 ---@class json.SchemaError
 ---@field path string where in the data, a JSON Pointer such as "/items/0/name"
 ---@field schema_path string where in the schema

@@ -8,17 +8,11 @@ local host, vm = ...
 local error, pairs, setmetatable, type = error, pairs, setmetatable, type
 local text = vm.text
 
+--- What writes lines, with its own name and fields.
 ---@class Logger
 local Logger = {}
 
-local metatable = {
-  __index = Logger,
-  __name = "logger",
-  __metatable = false,
-  __newindex = function()
-    error("logger is read-only", 2)
-  end,
-}
+local metatable = vm.read_only("logger", Logger)
 local facts = setmetatable({}, { __mode = "k" }) -- logger -> its name and bound fields
 
 local function create(name, fields)
@@ -79,6 +73,11 @@ local function level_function(level)
 end
 
 --- Writes a line of level debug.
+---
+--- Example:
+--- ```lua
+--- logger.debug("asked the bank", {order = 7})
+--- ```
 ---@type fun(msg: string, fields?: table)
 Logger.debug = level_function("debug")
 
@@ -92,10 +91,20 @@ Logger.debug = level_function("debug")
 Logger.info = level_function("info")
 
 --- Writes a line of level warn.
+---
+--- Example:
+--- ```lua
+--- logger.warn("slow", {order = 7, seconds = 12})
+--- ```
 ---@type fun(msg: string, fields?: table)
 Logger.warn = level_function("warn")
 
 --- Writes a line of level error.
+---
+--- Example:
+--- ```lua
+--- logger.error("not charged", {order = 7})
+--- ```
 ---@type fun(msg: string, fields?: table)
 Logger.error = level_function("error")
 

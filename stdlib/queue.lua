@@ -11,12 +11,11 @@ local M = {}
 -- The host's names for how a body is written.
 local TEXT, JSON, MSGPACK = 0, 1, 2
 
-local function invalid(message)
-  return nil, vm.error(message, "Invalid", false)
-end
+local invalid = vm.invalid
 
 ---@alias queue.Headers table<string, string|number|boolean>
 
+--- How a message is published.
 ---@class queue.PublishOptions
 ---@field delay? string|number before it can be delivered: "30s", or seconds (default: 0)
 ---@field ttl? string|number how long it is worth delivering, delay included (default: for ever)
@@ -171,6 +170,7 @@ function M.publish_many(id, list, headers, options)
   return true, nil, unpack(ids)
 end
 
+--- The counts of a queue.
 ---@class queue.Info
 ---@field ready integer messages that a consumer could get now
 ---@field message_count? integer ready, in flight and delayed together; nil where the broker cannot tell, as below
@@ -259,14 +259,32 @@ function M.message()
 end
 
 --- Returns the message's ID.
+---
+--- Example:
+--- ```lua
+--- local msg = queue.message()
+--- logger.info("got it", {id = msg:id()})
+--- ```
 ---@type fun(self: queue.Message): string?, Error?
 Message.id = getter(host.message_id)
 
 --- Returns the number of this delivery, from 1.
+---
+--- Example:
+--- ```lua
+--- local msg = queue.message()
+--- assert(msg:attempt() == 1)
+--- ```
 ---@type fun(self: queue.Message): integer?, Error?
 Message.attempt = getter(host.attempt)
 
 --- Returns one header, or nil when it was not set.
+---
+--- Example:
+--- ```lua
+--- local msg = queue.message()
+--- local tenant = msg:header("tenant") or "nobody"
+--- ```
 ---@type fun(self: queue.Message, key: string): string|number|boolean|nil, Error?
 Message.header = method(function(key)
   if type(key) ~= "string" then
@@ -280,6 +298,12 @@ Message.header = method(function(key)
 end)
 
 --- Returns all headers.
+---
+--- Example:
+--- ```lua
+--- local msg = queue.message()
+--- local ok, err = queue.publish("app:mails", {to = "me"}, msg:headers())
+--- ```
 ---@type fun(self: queue.Message): queue.Headers?, Error?
 Message.headers = method(function()
   local packed, err = host.headers()
@@ -290,14 +314,27 @@ Message.headers = method(function()
 end)
 
 --- Settles the message as handled.
+---
+--- Example:
+--- ```lua
+--- local msg = queue.message()
+--- msg:ack() -- what fails from here on does not bring the message back
+--- ```
 ---@type fun(self: queue.Message): true?, Error?
 Message.ack = getter(host.ack)
 
+--- How a message comes back.
 ---@class queue.NackOptions
 ---@field delay? string|number before the next attempt (default: the consumer's backoff)
 
 --- Settles the message as failed: it comes back after a delay, or is dead-lettered when this was
 --- its last attempt.
+---
+--- Example:
+--- ```lua
+--- local msg = queue.message()
+--- msg:nack({delay = "30s"})
+--- ```
 ---@type fun(self: queue.Message, options?: queue.NackOptions): true?, Error?
 Message.nack = method(function(options)
   if options ~= nil and type(options) ~= "table" then
@@ -311,6 +348,12 @@ Message.nack = method(function(options)
 end)
 
 --- Gives the message back for `delay` without spending the attempt.
+---
+--- Example:
+--- ```lua
+--- local msg = queue.message()
+--- msg:snooze("5m")
+--- ```
 ---@type fun(self: queue.Message, delay: string|number): true?, Error?
 Message.snooze = method(function(delay)
   if not is_duration(delay) then
@@ -321,17 +364,37 @@ end)
 
 --- Settles the message as never to be handled: it goes to the dead-letter queue, or, where there
 --- is none, comes back after the longest backoff.
+---
+--- Example:
+--- ```lua
+--- local msg = queue.message()
+--- msg:reject("unknown customer")
+--- ```
 ---@type fun(self: queue.Message, reason?: string): true?, Error?
 Message.reject = method(function(reason)
   return host.reject(reason ~= nil and vm.text(reason) or nil)
 end)
 
 --- Tells whether the consumer is stopping: finish soon, or return and let the message come back.
+---
+--- Example:
+--- ```lua
+--- local msg = queue.message()
+--- for part = 1, 10 do
+---   if msg:cancelled() then return msg:snooze(0) end
+--- end
+--- ```
 ---@type fun(self: queue.Message): boolean?, Error?
 Message.cancelled = getter(host.cancelled)
 
 --- Keeps the message for at least `duration` more, where the driver has a lease that could run
 --- out. The host does that by itself while the handler runs.
+---
+--- Example:
+--- ```lua
+--- local msg = queue.message()
+--- msg:extend("5m")
+--- ```
 ---@type fun(self: queue.Message, duration: string|number): true?, Error?
 Message.extend = method(function(duration)
   if not is_duration(duration) then
@@ -343,6 +406,7 @@ end)
 ---------------------------------------------------------------------------------------------------
 -- Declaring from Lua
 
+--- What a queue is declared with.
 ---@class queue.Config
 ---@field driver? string a driver's ID (default: a memory driver of the host's own)
 ---@field codec? "json/plain"|"application/msgpack" (default: "json/plain")
@@ -378,6 +442,7 @@ function M.declare(id, config)
   return host.declare(id, packed)
 end
 
+--- What a consumer is started with.
 ---@class queue.ConsumeConfig
 ---@field concurrency? integer handlers at a time, 1 to 1000 (default: 1)
 ---@field prefetch? integer messages held ready beyond those, 0 to 10000 (default: 10)

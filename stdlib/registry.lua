@@ -10,6 +10,7 @@ local type = type
 ---@class registry
 local M = {}
 
+--- One entry of the app.
 ---@class registry.Entry
 ---@field id string "namespace:name"
 ---@field namespace string
@@ -18,9 +19,7 @@ local M = {}
 ---@field meta table<string, any>
 ---@field data? table<string, any> the entry's own fields, with their defaults
 
-local function invalid(message)
-  return nil, vm.error(message, "Invalid", false)
-end
+local invalid = vm.invalid
 
 --- Returns an entry by its ID; NOT_FOUND when there is none.
 ---

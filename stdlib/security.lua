@@ -17,9 +17,7 @@ local M = {}
 
 ---@alias security.Verdict "allow"|"deny"|"undefined"
 
-local function invalid(message)
-  return nil, vm.error(message, "Invalid", false)
-end
+local invalid = vm.invalid
 
 local function is_text(value)
   return type(value) == "string" and value ~= ""
@@ -28,14 +26,7 @@ end
 -- Objects are empty tables; what they stand for is out of the reach of scripts.
 local function make_type(name)
   local methods = {}
-  local metatable = {
-    __index = methods,
-    __name = name,
-    __metatable = false,
-    __newindex = function()
-      error(name .. " is read-only", 2)
-    end,
-  }
+  local metatable = vm.read_only(name, methods)
   local facts = setmetatable({}, { __mode = "k" })
   local function create(value)
     local object = vm.protect(setmetatable({}, metatable))
@@ -287,6 +278,7 @@ end
 ---
 --- Example:
 --- ```lua
+--- local policy, actor = security.policy("app:publish_orders"), security.new_actor("user:7")
 --- local verdict = policy:evaluate(actor, "orders.refund", "order:7", {amount = 100})
 --- ```
 ---@param actor security.Actor?
@@ -308,6 +300,7 @@ end
 ---
 --- Example:
 --- ```lua
+--- local scope = security.new_scope()
 --- local wider = scope:with(security.policy("app:publish_orders"))
 --- ```
 ---@param policy security.Policy
@@ -325,6 +318,7 @@ end
 ---
 --- Example:
 --- ```lua
+--- local scope = security.new_scope({security.policy("app:publish_orders")})
 --- local narrower = scope:without("app:publish_orders")
 --- ```
 ---@param policy security.Policy|string or its ID
@@ -385,6 +379,7 @@ end
 ---
 --- Example:
 --- ```lua
+--- local actor, scope = security.new_actor("user:7"), security.named_scope("admins")
 --- if scope:evaluate(actor, "orders.refund", "order:7") ~= "allow" then return nil, "no" end
 --- ```
 ---@param actor security.Actor?

@@ -1,4 +1,4 @@
---- Time: wait, ask what time it is, count with times and durations, read and write them.
+--- Time: wait, once or again and again, ask what time it is, count with times and durations, read and write them.
 ---
 --- A number is nanoseconds, in this module alone: `5 * time.SECOND`. A string is a duration such as
 --- "100ms" or "1h30m", everywhere. Where a duration is wanted, a `time.Duration` does as well;
@@ -17,6 +17,12 @@ end)
 local locations = vm.part("time/location", vm)
 local points = vm.later(function()
   return vm.part("time/point", host, vm, durations, locations)
+end)
+local function point_of(nanoseconds)
+  return points.new(0, nanoseconds, locations.utc)
+end
+local timers = vm.later(function()
+  return vm.part("time/timer", host, vm, durations, point_of)
 end)
 
 ---@class time
@@ -75,9 +81,7 @@ local M = {
 --- and h ("0" needs none), or a Duration.
 ---@alias time.Span number|string|time.Duration
 
-local function invalid(message)
-  return nil, vm.error(message, "Invalid", false)
-end
+local invalid = vm.invalid
 
 ---------------------------------------------------------------------------------------------------
 -- Durations
@@ -104,6 +108,54 @@ function M.sleep(duration)
     return nil, err
   end
   return host.sleep(nanoseconds)
+end
+
+--- Returns a channel through which one event comes, after this duration.
+---
+--- Example:
+--- ```lua
+--- time.after("1ms"):receive()
+--- ```
+---@param duration time.Span
+---@return time.Channel? channel
+---@return Error? err INVALID, as of `sleep`
+function M.after(duration)
+  return timers.after(duration)
+end
+
+--- Returns a timer: one event after this duration, which can be stopped and put off.
+---
+--- Example:
+--- ```lua
+--- local timer = time.timer("1ms")
+--- timer:reset("2ms")
+--- assert(timer:channel():receive())
+--- ```
+---@param duration time.Span
+---@return time.Timer? timer
+---@return Error? err INVALID, as of `sleep`
+function M.timer(duration)
+  return timers.timer(duration)
+end
+
+--- Returns a ticker: an event each time that this duration has passed.
+---
+--- Who receives late gets one of the events that have come meanwhile; the next one comes when it
+--- would have come anyway.
+---
+--- Example:
+--- ```lua
+--- local ticker = time.ticker("1ms")
+--- for i = 1, 3 do
+---   ticker:channel():receive()
+--- end
+--- ticker:stop()
+--- ```
+---@param duration time.Span over 0
+---@return time.Ticker? ticker
+---@return Error? err INVALID, as of `sleep`
+function M.ticker(duration)
+  return timers.ticker(duration)
 end
 
 --- Returns the duration that a text means, to the nanosecond.
@@ -197,7 +249,7 @@ end
 --- ```
 ---@return time.Time
 function M.now()
-  local now = points.new(0, host.now(), locations.utc)
+  local now = point_of(host.now())
   return now
 end
 

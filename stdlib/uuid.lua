@@ -14,9 +14,7 @@ local M = {
   X500 = "6ba7b814-9dad-11d1-80b4-00c04fd430c8",
 }
 
-local function invalid(message)
-  return nil, vm.error(message, "Invalid", false)
-end
+local invalid = vm.invalid
 
 local HEX4 = ("%x"):rep(4)
 local STANDARD = "^" .. HEX4:rep(2) .. ("%-" .. HEX4):rep(4) .. HEX4:rep(2) .. "$"
@@ -165,6 +163,7 @@ function M.variant(text)
   return variant_of(uuid)
 end
 
+--- What a UUID says.
 ---@class uuid.Parts
 ---@field version integer
 ---@field variant string

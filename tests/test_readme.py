@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from wippy_lua import Host
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 SNIPPETS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
@@ -43,7 +45,9 @@ def lines(done: subprocess.CompletedProcess[str]) -> list[dict[str, object]]:
 
 
 def test_readme_has_no_snippet_that_nobody_runs() -> None:
-    assert [name for name, _ in SNIPPETS] == ["lua", "sh", "sh", "yaml", "lua", "python"]
+    assert [name for name, _ in SNIPPETS] == [
+        "lua", "sh", "sh", "yaml", "lua", "yaml", "lua", "lua", "python",
+    ]  # fmt: skip
 
 
 def test_the_whole_app_in_one_file_greets(tmp_path: Path) -> None:
@@ -65,6 +69,43 @@ def test_the_app_with_a_registry_handles_and_dead_letters(tmp_path: Path) -> Non
     assert [line["task_id"] for line in log if line["msg"] == "processing"] == ["t-1"]
     [dead] = [line for line in log if line["msg"] == "message dead-lettered"]
     assert (dead["to"], dead["reason"]) == ("app.queue:failed", "not_retryable")
+
+
+def test_an_order_is_charged_once(tmp_path: Path) -> None:
+    (tmp_path / "charge_order.lua").write_text(snippets("lua")[3])
+    (tmp_path / "_index.yaml").write_text(
+        """\
+version: "1.0"
+namespace: app
+entries:
+- {name: done, kind: store.memory}
+- name: charge
+  kind: function.lua
+  source: file://charge_order.lua
+  modules: [billing, store]
+"""
+    )
+    charged: list[int] = []
+
+    def charge(cents: int) -> dict[str, int]:
+        charged.append(cents)
+        return {"charged": cents}
+
+    host = Host(tmp_path, modules={"billing": {"charge": charge}})
+    orders = [host.call("app:charge", {"id": f"o-{n % 2}", "cents": 100 + n % 2}) for n in range(4)]
+    assert orders == [{"charged": 100}, {"charged": 101}] * 2
+    assert charged == [100, 101]
+
+
+def test_the_test_of_the_handler_passes(tmp_path: Path) -> None:
+    index, entry = snippets("yaml")
+    (tmp_path / "_index.yaml").write_text(f"{index}\n{entry}")
+    for name, text in zip(("task_handler.lua", "task_test.lua"), snippets("lua")[1:3], strict=True):
+        (tmp_path / name).write_text(text)
+    done = wippy_lua("test", cwd=tmp_path)
+    first, last = done.stdout.splitlines()
+    assert first.startswith("ok   [tasks] app.queue:task_test: a task without an ID")
+    assert last.startswith("1 passed in ")
 
 
 def test_the_python_program_publishes() -> None:

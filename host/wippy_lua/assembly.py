@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from enum import Enum, auto
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from wippy_lua import store as stores
 from wippy_lua.clock import Clock
 from wippy_lua.declarations import Declarations
 from wippy_lua.errors import CallError, ConfigError, Kind, StopTimeout, WippyError
 from wippy_lua.functions import Functions
 from wippy_lua.log import Log
 from wippy_lua.lua.libraries import Libraries
+from wippy_lua.lua.modules.test import TestModule
 from wippy_lua.lua.problems import LuaProblems
 from wippy_lua.lua.program import Program
 from wippy_lua.lua.programs import program_of
 from wippy_lua.lua.resolver import PythonModule, module_names
+from wippy_lua.operations.local import LocalOperations
 from wippy_lua.queue.consumer import Consumer
-from wippy_lua.queue.drivers import make_driver
+from wippy_lua.queue.drivers import make_driver, make_stand_in
 from wippy_lua.queue.manager import QueueManager
+from wippy_lua.queue.pauses import Pauses
 from wippy_lua.registry.configs import consumer_config, host_spec, queue_config
 from wippy_lua.registry.entry import Entry, Source, source_of
 from wippy_lua.registry.files import INDEX
@@ -32,7 +38,10 @@ from wippy_lua.security.policies import Policies
 from wippy_lua.services import DriverService, MainProgram, ProcessService
 from wippy_lua.supervisor.state import Restart, Service, ServiceSpec
 from wippy_lua.supervisor.supervisor import Supervisor
-from wippy_lua.watchdog import Watchdog
+from wippy_lua.watchdog import HubDelays, Watchdog
+
+if TYPE_CHECKING:
+    from wippy_lua.admin.app import AdminApp
 
 #: Seconds that a running `main.lua` gets to reach a wait when the host stops: as services do.
 MAIN_STOP_TIMEOUT = Lifecycle().stop_timeout
@@ -44,11 +53,24 @@ PROGRAM_KINDS = ("function.lua", "process.lua")
 LogMaker = Callable[[str], Log]
 
 
+class Purpose(Enum):
+    """What an app is loaded for."""
+
+    #: Functions that are tests compile and are not loaded.
+    RUN = auto()
+    #: All of its Lua is loaded.
+    CHECK = auto()
+    #: The same; and memory stands in for every driver and store, and a process runs for who depends
+    #: on it.
+    TEST = auto()
+
+
 class App:
     """The parts of one host, connected. `App.load` makes it; nothing runs before `start`."""
 
     def __init__(
         self,
+        purpose: Purpose,
         place: Place,
         registry: Registry,
         libraries: Libraries,
@@ -58,6 +80,7 @@ class App:
         log: Log,
     ) -> None:
         config = host_spec(registry)
+        self._purpose = purpose
         self.registry = registry
         self.manager = manager
         self.policies = policies
@@ -75,6 +98,7 @@ class App:
         self._log = log
         self._watchdog = Watchdog(config.stall_limit, log)
         self.consumers: dict[str, Consumer] = {}
+        self.pauses = Pauses(self.consumers)
         self._processes: set[str] = set()
         self.main = _main_program(place)
         self._running_main = MainProgram(self.functions, policies.nobody)
@@ -90,6 +114,7 @@ class App:
         make_log: LogMaker,
         log_level: str | None,
         clock: Clock,
+        purpose: Purpose = Purpose.RUN,
     ) -> App:
         """Loads an app and connects its parts; raises ConfigError with every problem.
 
@@ -106,10 +131,17 @@ class App:
         manager = QueueManager(clock)
         policies = Policies(registry, log)
         libraries = Libraries(manager, policies, python_modules, env, clock, log, level)
-        app = cls(place, registry, libraries, manager, policies, clock, log)
-        libraries.add_entries(registry)
+        app = cls(purpose, place, registry, libraries, manager, policies, clock, log)
+        libraries.add_entries(
+            registry, stores.make_stand_in if purpose is Purpose.TEST else stores.make_store
+        )
         app._build()
         return app
+
+    @property
+    def tests(self) -> TestModule:
+        """What knows of the cases of tests that are called."""
+        return self._libraries.tests
 
     def start(self) -> None:
         """Starts what has `auto_start`."""
@@ -118,9 +150,11 @@ class App:
         self._watchdog.start()
         self.functions.start()
         try:
+            self._libraries.start()
             self.supervisor.start()
         except BaseException:
             self.functions.stop()
+            self._libraries.stop()
             self._watchdog.stop()
             raise
 
@@ -158,6 +192,38 @@ class App:
         """Blocks while a consumer or a process runs, or will again after its restart."""
         while active := self._active({*self.consumers, *self._processes}):
             self.supervisor.join(*active)
+
+    def operations(self) -> LocalOperations:
+        """Returns what an operator may do with the queues while this runs."""
+        return LocalOperations(self.manager, self.registry, self._clock, pauses=self.pauses)
+
+    def admin_app(self, token: str | None) -> AdminApp:
+        """Makes the admin pages; without a token they are for this machine only."""
+        # Imported here: most programs have no use for it.
+        from wippy_lua.admin.api import Api
+        from wippy_lua.admin.app import AdminApp
+        from wippy_lua.admin.guard import Guard
+        from wippy_lua.admin.health import Health
+        from wippy_lua.admin.metrics_page import MetricsPage
+        from wippy_lua.admin.survey import Survey
+
+        drivers = self.manager.drivers
+        health = Health(
+            self.supervisor,
+            self.consumers,
+            drivers,
+            self.pauses,
+            self.hub_delays,
+            self._clock,
+        )
+        metrics = MetricsPage.of(self, Survey(self.manager, self._log))
+        api = Api(self.operations(), self.supervisor)
+        return AdminApp(health, metrics, api, Guard(token), self._log)
+
+    @property
+    def hub_delays(self) -> HubDelays:
+        """How late the hub came to its heartbeats."""
+        return self._watchdog.delays
 
     def is_idle(self) -> bool:
         """Tells whether nothing waits or runs in any queue that an active consumer empties."""
@@ -203,11 +269,13 @@ class App:
 
     def _add_function(self, entry: Entry) -> None:
         self.functions.add(program_of(self.registry, entry))
-        self.functions.warm(entry.id)
+        if self._purpose is not Purpose.RUN or not entry.is_test:
+            self.functions.warm(entry.id)
 
     def add_driver(self, entry: Entry) -> None:
         log = self._log.bind(logger="driver", driver=entry.id)
-        driver = make_driver(self.registry.with_named(entry), self._clock, log)
+        make = make_stand_in if self._purpose is Purpose.TEST else make_driver
+        driver = make(self.registry.with_named(entry), self._clock, log)
         self.manager.add_driver(entry.id, driver)
         service = DriverService(driver, lambda: self._declare_queues(entry.id))
         # A driver with queues starts always: a program may publish though nothing consumes here.
@@ -234,6 +302,7 @@ class App:
             self._clock,
             self._log,
             starter or self._security(entry),
+            self.pauses,
         )
         self.consumers[entry.id] = consumer
         self._add_service(entry, consumer)
@@ -249,7 +318,8 @@ class App:
             security,
         )
         self._processes.add(entry.id)
-        self._add_service(entry, service)
+        auto_start = False if self._purpose is Purpose.TEST else None
+        self._add_service(entry, service, auto_start=auto_start)
 
     def _security(self, entry: Entry) -> Security | None:
         return self.policies.context_of(_lifecycle(entry).security)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from math import inf
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import gevent
 
@@ -35,6 +35,13 @@ class CallInterrupt(BaseException):
     """Thrown into the greenlet of a call that waits in the host; never leaves the call."""
 
 
+class Dependent(Protocol):
+    """Something that must not outlive the call that it belongs to."""
+
+    def interrupt(self) -> None:
+        """Ends it soon, without blocking; harmless to what has ended."""
+
+
 class Call:
     """A call of one function, from before its VM runs to its outcome.
 
@@ -61,8 +68,8 @@ class Call:
     depth = 0
     #: Values that whoever made the call gave it, packed; its own calls inherit them.
     context = NO_CONTEXT
-    #: Calls that this one made and that run still; None until it makes one.
-    children: set[Call] | None = None
+    #: What must end with this call, such as calls that it made; None until there is something.
+    dependents: set[Dependent] | None = None
 
     def __init__(
         self,
@@ -107,14 +114,25 @@ class Call:
         )
         child.depth = self.depth + 1
         child.context = {**self.context, **context} if context else self.context
-        self.children = self.children or set()
-        self.children.add(child)
+        self.keep(child)
         return child
 
-    def end_children(self) -> None:
-        """Interrupts the calls that this one made and that run still."""
-        for child in self.children or ():
-            child.interrupt()
+    def keep(self, dependent: Dependent) -> None:
+        """Makes something end with the call, unless it leaves before."""
+        if self.dependents is None:
+            self.dependents = set()
+        self.dependents.add(dependent)
+
+    def leave(self, dependent: Dependent) -> None:
+        """Lets go of something that has ended; quiet when it was let go before."""
+        if self.dependents is not None:
+            self.dependents.discard(dependent)
+
+    def end_dependents(self) -> None:
+        """Interrupts what has not ended yet; called once the call has left its VM."""
+        if self.dependents:
+            for dependent in tuple(self.dependents):
+                dependent.interrupt()
 
     def interrupt(self, end: End = End.INTERRUPTED) -> None:
         """Ends the call: at once where it waits in the host, else at its hook's next look."""

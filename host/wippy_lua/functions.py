@@ -130,6 +130,11 @@ class Functions:
         """Yields the calls in progress."""
         yield from tuple(self._active)
 
+    def usage(self) -> Iterator[tuple[str, int, int]]:
+        """Yields each function with how many VMs it has, and the bytes that they use."""
+        for function, pool in tuple(self._pools.items()):
+            yield function, len(pool), pool.memory
+
     def vm_count(self) -> int:
         """Returns how many VMs there are, lent and idle."""
         return sum(map(len, self._pools.values()))

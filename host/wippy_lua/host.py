@@ -12,7 +12,7 @@ from math import inf
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import gevent
 import msgspec
@@ -26,12 +26,16 @@ from wippy_lua.handoff import Handoff
 from wippy_lua.log import Log
 from wippy_lua.log import make_log as make_default_log
 from wippy_lua.lua.resolver import PythonModule
+from wippy_lua.operations.local import LocalOperations
 from wippy_lua.queue.driver import QueueInfo
 from wippy_lua.queue.manager import PublishOptions
 from wippy_lua.queue.message import Header
 from wippy_lua.security.context import check_publish
 from wippy_lua.security.policy import Actor, Scope
 from wippy_lua.supervisor.state import ServiceState
+
+if TYPE_CHECKING:
+    from wippy_lua.admin.app import AdminApp
 
 DRAIN_POLL_SECONDS = 0.02
 
@@ -48,7 +52,8 @@ class Host:
     Raises ConfigError with every problem of the app, Lua that does not load included.
 
     A host belongs to the hub of the thread that started it. `publish`, `call` and `info` may come
-    from other native threads.
+    from other native threads. It may be made before a fork, but only be started after it: in a
+    fork of the process that started it every verb but `stop` raises WippyError of kind INVALID.
     """
 
     def __init__(
@@ -95,6 +100,7 @@ class Host:
         stopping the others; WippyError of kind CANCELED when `stop` is called meanwhile.
         """
         if self._started:
+            self._handoff.check_process()
             return
         self._handoff.bind()
         self._stopped.clear()
@@ -106,12 +112,12 @@ class Host:
             raise
 
     def stop(self, timeout: float | None = None) -> None:
-        """Stops everything, dependents first, `main.lua` too; quiet when never started.
+        """Stops everything, dependents first, `main.lua` too; quiet when never started here.
 
         Each service has its own `stop_timeout`; `timeout` bounds them all. Raises an
         `ExceptionGroup` with a StopTimeout for each service that had to be interrupted.
         """
-        if not self._started:
+        if not self._started or self._handoff.is_fork:
             return
         self._started = False
         try:
@@ -197,23 +203,41 @@ class Host:
         """Returns a queue's counts; raises QueueNotFound."""
         return self._handoff.run(lambda: self._app.manager.info(queue))
 
+    def operations(self) -> LocalOperations:
+        """Returns what an operator may do with the queues, on the thread of this host's hub.
+
+        Blocks nothing by itself; a host that is not started has nothing to operate on.
+        """
+        return self._app.operations()
+
     def start_service(self, service: str) -> None:
         """Starts a service and what it depends on; raises its error when it cannot start."""
+        self._handoff.check_process()
         self._app.supervisor.start_service(service)
 
     def stop_service(self, service: str) -> None:
         """Stops a service, after those that depend on it; raises as `stop` does."""
+        self._handoff.check_process()
         self._app.supervisor.stop_service(service)
 
     def services(self) -> Mapping[str, ServiceState]:
         """Returns the state of every service by ID."""
         return self._app.supervisor.services()
 
+    def admin_app(self, *, token: str | None = None) -> AdminApp:
+        """Returns a WSGI app with health, metrics and the verbs of an operator.
+
+        It is for a gevent server in the host's own hub, from before `start` on. Without a `token`
+        it serves this machine only; its verbs act as the host itself.
+        """
+        return self._app.admin_app(token)
+
     def run_main(self, arguments: Sequence[str] = ()) -> object:
         """Runs the app's `main.lua` and returns what it returned; None when the app has none.
 
         Raises CallError; it is of kind CANCELED when `stop` ended the program.
         """
+        self._handoff.check_process()
         return self._app.run_main(arguments)
 
     def join(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, MutableMapping
+from functools import cached_property
 from typing import Any, Literal, Protocol, TextIO
 
 import msgspec
@@ -34,6 +35,33 @@ class NullLog:
     def info(self, msg: str, /, **fields: Any) -> None: ...
     def warning(self, msg: str, /, **fields: Any) -> None: ...
     def error(self, msg: str, /, **fields: Any) -> None: ...
+
+
+class LateLog:
+    """Makes its log when the first line comes: most commands write none, and it is dear to make."""
+
+    def __init__(self, make: Callable[[], Log], **fields: Any) -> None:
+        self._make = make
+        self._fields = fields
+
+    def bind(self, **fields: Any) -> Log:
+        return LateLog(self._make, **{**self._fields, **fields})
+
+    def debug(self, msg: str, /, **fields: Any) -> None:
+        self._log.debug(msg, **fields)
+
+    def info(self, msg: str, /, **fields: Any) -> None:
+        self._log.info(msg, **fields)
+
+    def warning(self, msg: str, /, **fields: Any) -> None:
+        self._log.warning(msg, **fields)
+
+    def error(self, msg: str, /, **fields: Any) -> None:
+        self._log.error(msg, **fields)
+
+    @cached_property
+    def _log(self) -> Log:
+        return self._make().bind(**self._fields)
 
 
 def make_log(level: str = "info", fmt: Format = "console", stream: TextIO | None = None) -> Log:

@@ -11,6 +11,7 @@ import faulthandler
 import os
 import sys
 import time
+from collections import deque
 from types import FrameType
 
 import gevent
@@ -19,14 +20,34 @@ from gevent.monkey import get_original
 from wippy_lua.call import Call
 from wippy_lua.log import Log
 from wippy_lua.lua.runtime import VM
+from wippy_lua.queue.tally import Histogram
 
 BEAT_SECONDS = 0.25
 WARN_SECONDS = 1.0  #: a hub that stands still for so long gets a line in the log
+RECENT_BEATS = 40  #: ten seconds, in which a delay counts as recent
 EXIT_STATUS = 70  #: "internal software error" of sysexits.h
 
 _start_thread = get_original("_thread", "start_new_thread")
 _get_ident = get_original("_thread", "get_ident")
 _sleep = get_original("time", "sleep")
+
+
+class HubDelays:
+    """How late the hub came to its heartbeats, in seconds: what everything in it had to wait."""
+
+    def __init__(self) -> None:
+        self.histogram = Histogram()
+        self._recent: deque[float] = deque(maxlen=RECENT_BEATS)
+
+    def add(self, seconds: float) -> None:
+        late = max(seconds, 0.0)
+        self.histogram.add(late)
+        self._recent.append(late)
+
+    @property
+    def recent(self) -> float:
+        """The longest of the last ten seconds."""
+        return max(self._recent, default=0.0)
 
 
 class Watchdog:
@@ -39,6 +60,7 @@ class Watchdog:
         self._limit = limit
         self._log = log.bind(logger="watchdog")
         self._beat = time.monotonic()
+        self.delays = HubDelays()
         self._heart: gevent.Greenlet[[], None] | None = None
         self._running = False
 
@@ -59,9 +81,14 @@ class Watchdog:
             self._heart = None
 
     def _keep_beating(self) -> None:
+        loop = gevent.get_hub().loop
         while True:
-            self._beat = time.monotonic()
+            # It counts from its own date, which is as old as its present turn.
+            loop.update_now()
             gevent.sleep(BEAT_SECONDS)
+            now = time.monotonic()
+            self.delays.add(now - self._beat - BEAT_SECONDS)
+            self._beat = now
 
     def _watch(self, thread: int) -> None:
         warned_at = 0.0

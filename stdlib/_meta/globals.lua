@@ -6,6 +6,11 @@ error("Cannot require a meta file")
 errors = {}
 
 --- Writes its arguments to the log, as one line of level info.
+---
+--- Example:
+--- ```lua
+--- print("order", 7)
+--- ```
 ---@param ... any
 function print(...) end
 
@@ -13,6 +18,11 @@ function print(...) end
 ---
 --- A function finds what its entry lists in `modules` and `imports`; a bare `main.lua` every module,
 --- and the files beside it by name. Raises for anything else.
+---
+--- Example:
+--- ```lua
+--- local json = require("json")
+--- ```
 ---@param name string
 ---@return any module
 function require(name) end

@@ -20,14 +20,7 @@ local MICROSECOND, MILLISECOND, SECOND, MINUTE, HOUR = 1000, 1000000, 1000000000
 ---@operator unm: time.Duration
 local Duration = {}
 
-local metatable = {
-  __index = Duration,
-  __name = "time.Duration",
-  __metatable = false,
-  __newindex = function()
-    error("time.Duration is read-only", 2)
-  end,
-}
+local metatable = vm.read_only("time.Duration", Duration)
 local values = setmetatable({}, { __mode = "k" }) -- duration -> nanoseconds, out of scripts' reach
 
 local function new(nanoseconds)
@@ -45,9 +38,7 @@ local function whole(number)
   return tointeger(cut)
 end
 
-local function invalid(message)
-  return nil, vm.error(message, "Invalid", false)
-end
+local invalid = vm.invalid
 
 -- Returns the nanoseconds of whatever may stand for a duration, or nil and an INVALID error.
 local function nanoseconds_of(value)

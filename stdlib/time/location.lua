@@ -8,14 +8,7 @@ local error, setmetatable = error, setmetatable
 ---@class time.Location
 local Location = {}
 
-local metatable = {
-  __index = Location,
-  __name = "time.Location",
-  __metatable = false,
-  __newindex = function()
-    error("time.Location is read-only", 2)
-  end,
-}
+local metatable = vm.read_only("time.Location", Location)
 local names = setmetatable({}, { __mode = "k" }) -- location -> its name
 local offsets = setmetatable({}, { __mode = "k" }) -- fixed location -> seconds east of UTC
 

@@ -17,20 +17,11 @@ local nanoseconds_of, zone_of = durations.nanoseconds_of, locations.zone_of
 ---@class time.Time
 local Time = {}
 
-local metatable = {
-  __index = Time,
-  __name = "time.Time",
-  __metatable = false,
-  __newindex = function()
-    error("time.Time is read-only", 2)
-  end,
-}
+local metatable = vm.read_only("time.Time", Time)
 -- time -> {second, nanosecond, location, parts}, out of scripts' reach
 local facts = setmetatable({}, { __mode = "k" })
 
-local function invalid(message)
-  return nil, vm.error(message, "Invalid", false)
-end
+local invalid = vm.invalid
 
 -- `second` and `nanosecond` are integers; what the latter has over a second is carried.
 local function new(second, nanosecond, location)

@@ -106,3 +106,16 @@ def test_a_path_that_is_no_app_is_a_problem(tmp_path: Path) -> None:
 
     assert ended.returncode == 2
     assert ended.stdout == f"{tmp_path}/none: no such file or folder\n1 problem\n"
+
+
+def test_modules_of_the_embedding_program_are_named_to_be_known(tmp_path: Path) -> None:
+    app(
+        tmp_path,
+        QUEUE.replace("modules: [queue, logger]", "modules: [m]"),
+        handler='local m = require("m")\nreturn function() m.f() end',
+    )
+
+    assert "unknown module 'm'" in wippy("check", tmp_path).stdout
+    ended = wippy("check", tmp_path, "--module", "m")
+
+    assert (ended.returncode, ended.stdout) == (0, "ok: 5 entries\n")

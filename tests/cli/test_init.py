@@ -3,7 +3,10 @@ from pathlib import Path
 
 from tests.cli.command import wippy
 
-FILES = {"main.lua", "greet.lua", "_index.yaml", ".luarc.json"}
+FILES = {"main.lua", "greet.lua", "greet_test.lua", "_index.yaml"} | {
+    ".luarc.json",
+    "wippy-lua.schema.json",
+}
 
 
 def test_the_new_app_passes_check_and_runs_without_a_warning(tmp_path: Path) -> None:
@@ -14,7 +17,10 @@ def test_the_new_app_passes_check_and_runs_without_a_warning(tmp_path: Path) -> 
     assert created.returncode == 0
     assert {path.name for path in folder.iterdir()} == FILES
     assert f"wippy-lua run {folder}" in created.stdout
-    assert wippy("check", folder).stdout == "ok: 5 entries\n"
+    assert wippy("check", folder).stdout == "ok: 6 entries\n"
+    tested = wippy("test", folder)
+    assert tested.returncode == 0, tested.stdout
+    assert tested.stdout.splitlines()[-1].startswith("2 passed in ")
     ended = wippy("run", folder, "--drain", "--log-format", "json", "--", "Ada")
     records = [json.loads(line) for line in ended.stderr.splitlines()]
     assert ended.returncode == 0
@@ -28,6 +34,15 @@ def test_the_editor_settings_point_at_the_standard_library(tmp_path: Path) -> No
     settings = json.loads((tmp_path / ".luarc.json").read_text())
     (library,) = settings["workspace.library"]
     assert (Path(library) / "queue.lua").is_file()
+
+
+def test_the_index_names_the_schema_beside_it(tmp_path: Path) -> None:
+    wippy("init", cwd=tmp_path)
+
+    first = (tmp_path / "_index.yaml").read_text().splitlines()[0]
+    name = first.removeprefix("# yaml-language-server: $schema=")
+    assert (tmp_path / name).read_text() == wippy("schema").stdout
+    assert json.loads(wippy("schema").stdout)["title"] == "wippy-lua _index.yaml"
 
 
 def test_nothing_is_overwritten_or_half_written(tmp_path: Path) -> None:

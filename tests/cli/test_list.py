@@ -1,6 +1,9 @@
 import json
 import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from tests.cli.command import COMMAND, PATIENCE, QUEUE, app, environment, wippy
 
@@ -71,3 +74,24 @@ def test_a_reader_that_goes_away_is_no_error_worth_a_traceback(tmp_path: Path) -
 
         assert process.stderr.read() == b""
         process.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("words", [("list", "."), ("queue", "ls"), ("dlq", "ls")])
+def test_what_draws_is_imported_only_for_terminals(tmp_path: Path, words: tuple[str, ...]) -> None:
+    queue = """\
+- {name: file, kind: queue.driver.sqlite, file: queue.db}
+- {name: dead, kind: queue.queue, driver: file}
+- {name: a, kind: queue.queue, driver: file, dead_letter: {queue: dead, max_attempts: 1}}
+"""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "wippy_lua", *words],
+        cwd=app(tmp_path, queue),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    assert "app:dead" in done.stdout
+    assert "wippy_lua.cli.tables" in done.stderr
+    assert " rich" not in done.stderr

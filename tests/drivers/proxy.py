@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import struct
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import gevent
 from gevent import socket, ssl
 from gevent.event import Event
 from gevent.server import StreamServer
+
+#: Closes a socket with a reset, whatever is on its way.
+_AT_ONCE: Final = struct.pack("ii", 1, 0)
+_WHOLE: Final = 65536
+
+_Pair = tuple[socket.socket, socket.socket]
 
 
 class Proxy:
@@ -19,7 +26,9 @@ class Proxy:
 
     def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self._target = port
-        self._pairs: set[tuple[socket.socket, socket.socket]] = set()
+        self._pairs: set[_Pair] = set()
+        self._torn: set[_Pair] = set()
+        self._piece, self._pause = _WHOLE, 0.0
         self._flowing = _open_gate()
         self._stranded: list[Event] = []
         arguments: dict[str, Any] = {} if tls is None else {"ssl_context": tls}
@@ -52,6 +61,14 @@ class Proxy:
                 # Ends what other greenlets read from it, too.
                 _shut(end)
 
+    def tear(self) -> None:
+        """Resets each connection in the middle of the next piece that goes through it."""
+        self._torn |= self._pairs
+
+    def slow_down(self, piece: int = _WHOLE, pause: float = 0.0) -> None:
+        """Forwards so many bytes at a time, `pause` seconds before each; everything by default."""
+        self._piece, self._pause = piece, pause
+
     def freeze(self) -> None:
         """Forwards nothing any more; neither side hears of it."""
         self._flowing.clear()
@@ -79,13 +96,12 @@ class Proxy:
             client.close()
             return
         server = socket.create_connection(("127.0.0.1", self._target))
+        for end in (client, server):
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         pair = (client, server)
         self._pairs.add(pair)
         gate = self._flowing
-        pumps = [
-            gevent.spawn(_pump, client, server, gate),
-            gevent.spawn(_pump, server, client, gate),
-        ]
+        pumps = [gevent.spawn(self._pump, pair, way, gate) for way in (pair, pair[::-1])]
         gevent.joinall(pumps, count=1)
         self._pairs.discard(pair)
         for end in pair:
@@ -94,6 +110,29 @@ class Proxy:
         for end in pair:
             end.close()
 
+    def _pump(self, pair: _Pair, way: _Pair, gate: Event) -> None:
+        source, target = way
+        try:
+            while data := source.recv(_WHOLE):
+                gate.wait()
+                if pair in self._torn:
+                    self._torn.discard(pair)
+                    target.sendall(data[: len(data) // 2])
+                    _reset(pair)
+                    return
+                self._forward(target, data)
+        except OSError:
+            return  # One end is gone; `_serve` ends the other.
+
+    def _forward(self, target: socket.socket, data: bytes) -> None:
+        at = 0
+        while at < len(data):
+            piece = self._piece
+            if piece < _WHOLE or self._pause:
+                gevent.sleep(self._pause)
+            target.sendall(data[at : at + piece])
+            at += piece
+
 
 def _open_gate() -> Event:
     gate = Event()
@@ -101,13 +140,10 @@ def _open_gate() -> Event:
     return gate
 
 
-def _pump(source: socket.socket, target: socket.socket, gate: Event) -> None:
-    try:
-        while data := source.recv(65536):
-            gate.wait()
-            target.sendall(data)
-    except OSError:
-        return  # One end is gone; `_serve` ends the other.
+def _reset(pair: _Pair) -> None:
+    for end in pair:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        end.close()
 
 
 def _shut(end: socket.socket) -> None:

@@ -26,8 +26,7 @@ def make_driver(url: str, queue_type: QueueType = "quorum") -> AmqpDriver:
 
 
 class TestQuorum(DriverSuite):
-    capabilities = Capabilities(priority=False, atomic_move=False, exact_info=False)
-    can_peek = False
+    capabilities = Capabilities(priority=False, atomic_move=False, exact_info=False, browse=False)
     unit = 0.5
     patience = Patience(must=10.0, never=0.2)
     queue_type: ClassVar[QueueType] = "quorum"
@@ -41,5 +40,5 @@ class TestQuorum(DriverSuite):
 
 
 class TestClassic(TestQuorum):
-    capabilities = Capabilities(atomic_move=False, exact_info=False)
+    capabilities = Capabilities(atomic_move=False, exact_info=False, browse=False)
     queue_type = "classic"

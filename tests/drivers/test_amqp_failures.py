@@ -258,6 +258,47 @@ def test_what_was_in_flight_on_a_lost_connection_comes_back_with_its_attempt_cou
     assert inbox.receive().attempt == 3
 
 
+class Stopping:
+    """Acks what comes a moment later; once it is stopping, what comes is kept instead."""
+
+    def __init__(self) -> None:
+        self.is_stopping = False
+        self.kept: list[Delivery] = []
+        self.acked = 0
+
+    def put(self, delivery: Delivery) -> None:
+        if self.is_stopping:
+            self.kept.append(delivery)
+        else:
+            gevent.spawn(self._ack, delivery)
+
+    def _ack(self, delivery: Delivery) -> None:
+        gevent.sleep(0.001)
+        self.acked += 1
+        delivery.ack()
+
+
+def test_what_is_on_its_way_to_a_consumer_that_ends_spends_no_attempt(driver: AmqpDriver) -> None:
+    """The broker takes it back when the consumer is cancelled, and a quorum queue counts that."""
+    queue, count = declare(driver), 1000
+    for _ in range(5):
+        queue.publish(*[b"m"] * count)
+        consumer = Stopping()
+        attachment = driver.attach(queue.id, 24, consumer)
+        while consumer.acked < count // 4:
+            gevent.sleep(0.001)
+        consumer.is_stopping = True
+        attachment.detach()
+        for delivery in consumer.kept:
+            delivery.release(0.0, charged=False)
+        assert queue.shows(ready=count - consumer.acked)
+        taken = driver.take(queue.id, count)
+        assert {delivery.attempt for delivery in taken} == {1}
+        for delivery in taken:
+            delivery.ack()
+        assert queue.shows(ready=0)
+
+
 def test_a_stop_ends_publishers_that_wait(behind_proxy: AmqpDriver, proxy: Proxy) -> None:
     queue = declare(behind_proxy)
     proxy.refuse(True)
@@ -350,6 +391,18 @@ def test_a_queue_that_was_deleted_is_declared_again(driver: AmqpDriver, foreign:
     foreign.queue_delete(name_of(queue))
     queue.publish(b"m")
     assert inbox.receive().message.body == b"m"
+
+
+def test_a_consumer_that_the_broker_has_cancelled_is_not_connected_until_it_asks_again(
+    driver: AmqpDriver, foreign: Any
+) -> None:
+    queue = declare(driver)
+    queue.attach()
+    [attachment] = queue.attachments
+    foreign.queue_delete(name_of(queue))
+    assert eventually(lambda: not attachment.connected, PATIENCE)
+    assert driver.connected  # it is the queue that was lost
+    assert eventually(lambda: attachment.connected, PATIENCE)
 
 
 def test_a_dead_letter_for_a_queue_that_is_gone_keeps_the_message(

@@ -7,15 +7,14 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPResponse
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from tests.examples.running import process
+from tests.examples.running import process, wait_until
 
 SERVER = (sys.executable, "embed_pywsgi/server.py", "--port", "0")
 
@@ -56,13 +55,6 @@ def open_shop(*arguments: str) -> Iterator[Shop]:
     with process(*SERVER, *arguments) as server:
         assert server.stdout is not None
         yield Shop(server, server.stdout.readline().removeprefix("listening on ").strip())
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_orders_are_accepted_handled_and_counted_until_sigterm() -> None:

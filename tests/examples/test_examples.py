@@ -24,9 +24,22 @@ def test_example_has_a_readme_with_its_command(name: str) -> None:
     assert f"examples/{name}" in (EXAMPLES / name / "README.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["hello", "tasks", "retry_and_dead_letter", "wordcount"])
-def test_check_finds_no_errors_in_an_example(name: str) -> None:
-    ended = run_command("check", name, env={"WORDCOUNT_DIR": str(EXAMPLES)})
+@pytest.mark.parametrize(
+    ("app", "options"),
+    [
+        ("hello", []),
+        ("tasks", []),
+        ("retry_and_dead_letter", []),
+        ("wordcount", []),
+        ("orders", []),
+        ("webhooks", []),
+        ("embed_pywsgi", ["--module", "stats"]),
+        ("flask_gunicorn", ["--module", "mail"]),
+        ("two_hosts", []),
+    ],
+)
+def test_check_finds_no_errors_in_an_example(app: str, options: list[str]) -> None:
+    ended = run_command("check", app, *options, env={"WORDCOUNT_DIR": str(EXAMPLES)})
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
@@ -51,6 +64,12 @@ def test_tasks_handles_its_task_once_and_drains() -> None:
     (line,) = with_message(lines, "Processing")
     assert (line["task_id"], line["attempt"]) == ("task-123", 1)
     assert with_message(lines, "handler failed") == []
+
+
+def test_the_tests_of_tasks_pass() -> None:
+    ended = run_command("test", "tasks")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.splitlines()[-1].startswith("3 passed in ")
 
 
 def test_tasks_serves_until_sigterm() -> None:

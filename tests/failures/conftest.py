@@ -11,17 +11,14 @@ import pytest
 
 from tests.drivers.rabbitmq import RabbitMQ
 from tests.drivers.redis.server import RedisServer
+from tests.failures.figures import Figures, table
 from tests.failures.places import Breakable, Broker, Folder
 
-#: One line for each run with faults.
-FIGURES = pytest.StashKey[list[str]]()
+FIGURES = pytest.StashKey[Figures]()
 
 LEASE = "1s"
-DRIVERS = [
-    pytest.param("redis", marks=pytest.mark.network),
-    pytest.param("amqp", marks=pytest.mark.network),
-    "sqlite",
-]
+#: All marked: whichever the driver, the hosts are processes that gevent has patched.
+DRIVERS = [pytest.param(name, marks=pytest.mark.network) for name in ("redis", "amqp", "sqlite")]
 
 
 @pytest.fixture(scope="session")
@@ -61,14 +58,28 @@ def broker(request: pytest.FixtureRequest) -> Broker:
 
 
 @pytest.fixture
+def memory_broker() -> Broker:
+    return Broker("memory", {})
+
+
+@pytest.fixture(params=[*DRIVERS, "memory"])
+def any_broker(request: pytest.FixtureRequest) -> Broker:
+    """A place for messages that one process alone may use."""
+    broker: Broker = request.getfixturevalue(f"{request.param}_broker")
+    return broker
+
+
+@pytest.fixture
 def redis_breakable(redis_server: RedisServer, redis_broker: Broker) -> Breakable:
     kill = partial(redis_server.stop, signal.SIGKILL)
-    return Breakable(redis_broker, redis_server.port, kill, redis_server.start)
+    stop = redis_server.stop
+    return Breakable(redis_broker, redis_server.port, kill, stop, redis_server.start)
 
 
 @pytest.fixture
 def amqp_breakable(rabbitmq: RabbitMQ, amqp_broker: Broker) -> Breakable:
-    return Breakable(amqp_broker, rabbitmq.port, rabbitmq.kill, rabbitmq.start, settling=12.0)
+    ends = rabbitmq.kill, rabbitmq.stop
+    return Breakable(amqp_broker, rabbitmq.port, *ends, rabbitmq.start, settling=12.0)
 
 
 @pytest.fixture(params=["redis", "amqp"])
@@ -94,17 +105,17 @@ def own(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def figures(pytestconfig: pytest.Config) -> list[str]:
-    return pytestconfig.stash.setdefault(FIGURES, [])
+@pytest.fixture(scope="session")
+def figures(pytestconfig: pytest.Config) -> Figures:
+    return pytestconfig.stash.setdefault(FIGURES, Figures())
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Shows the figures, those of runs that passed too."""
-    lines = config.stash.get(FIGURES, [])
-    if lines:
+    figures = config.stash.get(FIGURES, None)
+    if figures is not None and figures.rows:
         terminalreporter.section("runs with faults")
-        for line in lines:
+        for line in table(figures.rows):
             terminalreporter.write_line(line)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import gevent
@@ -31,7 +33,21 @@ MOST_DRAINS = 5
 JITTER_SECONDS = 0.05
 IS_LONG = os.environ.get("WIPPY_LUA_LONG") == "1"
 
-QUEUE = "- {{name: work, kind: queue.queue, driver: broker, queue_name: {name}}}\n"
+#: A message that is caught by more crashes than that is given up, and never handled again.
+MAX_ATTEMPTS = 4
+
+QUEUE = f"""\
+- {{{{name: work, kind: queue.queue, driver: broker, queue_name: {{name}},
+   dead_letter: {{{{queue: dead, max_attempts: {MAX_ATTEMPTS}}}}}}}}}
+- {{{{name: dead, kind: queue.queue, driver: broker, queue_name: {{name}}.dead}}}}
+"""
+UNDERTAKER = """\
+- {name: undertaker, kind: queue.consumer, queue: dead, func: bury, lifecycle: {auto_start: true}}
+- {name: bury, kind: function.lua, source: file://bury.lua, modules: [queue, graves]}
+"""
+BURY = (
+    'local m, g = require("queue"), require("graves") return function() g.add(m.message():id()) end'
+)
 CONSUMER = f"""\
 - name: consumer
   kind: queue.consumer
@@ -76,10 +92,15 @@ class Plan:
 
 
 class Progress:
-    """The handlings so far, in the order in which they happened."""
+    """The handlings so far, in the order in which they happened, and what was dead-lettered."""
 
     def __init__(self) -> None:
         self.handlings: list[Handling] = []
+        self.dead: set[str] = set()
+
+    def graves(self) -> Mapping[str, Callable[..., Any]]:
+        """Returns the functions of the Lua module `graves`."""
+        return {"add": self.dead.add}
 
     def count(self) -> int:
         """Returns how many handlings there are by now."""
@@ -96,11 +117,16 @@ class Progress:
             gevent.sleep(POLL_SECONDS)
         return True
 
+    def wait_for_count(self, count: int) -> None:
+        """Lets others run until there are so many handlings, and one more than now at least."""
+        wanted = max(count, self.count() + 1)
+        assert self.wait_for(lambda: self.count() >= wanted), f"nothing after {self.count()}"
+
     def has(self, messages: AbstractSet[str]) -> bool:
-        """Tells whether each of these was handled."""
-        if self.count() < len(messages):
+        """Tells whether each of these was handled or dead-lettered."""
+        if self.count() + len(self.dead) < len(messages):
             return False
-        return messages <= {handling.message for handling in self.handlings}
+        return messages <= {handling.message for handling in self.handlings} | self.dead
 
 
 class Trail(Progress):
@@ -158,22 +184,43 @@ class Publisher:
         self.recorded.add(self._host.publish("app:work", {"id": message}, message_id=message))
 
 
-def run(broker: Broker, folder: Folder, own: Path, plan: Plan) -> Verdict:
-    """Publishes from this process, kills hosts as planned, lets the last drain, and judges."""
+#: What happens to the hosts of a run, at a moment: after so many handlings, so much later.
+Blow = Callable[[Folder, Trail, int, float], None]
+
+
+def kill_after(folder: Folder, trail: Trail, count: int, later: float) -> None:
+    """Runs a host until so many messages are handled, one by itself at least, and kills it."""
+    with folder.doomed_host():
+        trail.wait_for_count(count)
+        gevent.sleep(later)
+
+
+def run(
+    broker: Broker,
+    folder: Folder,
+    own: Path,
+    plan: Plan,
+    strike: Blow = kill_after,
+) -> Verdict:
+    """Publishes from this process, strikes hosts as planned, lets the last drain, and judges."""
     entries = broker.entry() + QUEUE.format(name=f"crash-{uuid4().hex}")
     write_app(folder.path, entries + CONSUMER, handler=HANDLER)
     trail = Trail(folder)
-    with make_host(own, entries) as host:
+    modules = {"graves": trail.graves()}
+    with make_host(own, entries + UNDERTAKER, modules, bury=BURY) as host:
         publisher = Publisher(host, trail, plan.messages)
         try:
             for count, later in plan.moments():
-                _kill_after(folder, trail, count, later)
+                strike(folder, trail, count, later)
             left = _drain(folder, trail, publisher, lambda: host.info("app:work").message_count)
         finally:
             publisher.end()
     trail.count()
-    limits = Limits(plan.kills, PREFETCH + CONCURRENCY)
-    return judge(publisher.attempted, publisher.recorded, trail.handlings, left, limits)
+    limits = Limits(plan.kills, PREFETCH + CONCURRENCY, max_attempts=MAX_ATTEMPTS)
+    published = publisher.attempted, publisher.recorded
+    # Who stood still writes down an early attempt late; what counts is that each comes once.
+    handlings = sorted(trail.handlings, key=attrgetter("attempt"))
+    return judge(*published, handlings, left, limits, trail.dead)
 
 
 def _drain(
@@ -195,11 +242,3 @@ def _drain(
             break
     assert left is not None, "the broker does not count"
     return left
-
-
-def _kill_after(folder: Folder, trail: Trail, count: int, later: float) -> None:
-    """Runs a host until so many messages are handled, one by itself at least, and kills it."""
-    wanted = max(count, trail.count() + 1)
-    with folder.doomed_host():
-        assert trail.wait_for(lambda: trail.count() >= wanted), f"nothing after {trail.count()}"
-        gevent.sleep(later)

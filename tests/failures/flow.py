@@ -12,16 +12,20 @@ from uuid import uuid4
 import gevent
 
 from tests.failures.crash import (
+    BURY,
     CONCURRENCY,
     CONSUMER,
     HANDLER,
+    MAX_ATTEMPTS,
     PREFETCH,
     PUBLISHERS,
     QUEUE,
+    UNDERTAKER,
     Progress,
     Publisher,
 )
 from tests.failures.places import Broker
+from tests.failures.stalls import StallMonitor
 from tests.failures.verdict import Handling, Limits, Verdict, judge
 from tests.host.apps import write_app
 from wippy_lua import Host
@@ -96,16 +100,21 @@ class Flow:
         self.record = Record()
         self._sends_again = broker.sends_again
         self._notices = [Notices(), Notices()]
+        self.stalls = StallMonitor()
         write_app(handling, entries + CONSUMER, handler=HANDLER)
-        write_app(publishing, entries)
-        modules = {"work": self.record.functions()}
-        self._handling = Host(handling, modules=modules, log=self._notices[0], log_level="debug")
-        self._publishing = Host(publishing, log=self._notices[1], log_level="debug")
+        write_app(publishing, entries + UNDERTAKER, bury=BURY)
+        work, graves = {"work": self.record.functions()}, {"graves": self.record.graves()}
+        self._handling, self._publishing = (
+            Host(path, modules=modules, log=log, log_level="debug")
+            for path, modules, log in zip(
+                (handling, publishing), (work, graves), self._notices, strict=True
+            )
+        )
 
     @contextmanager
     def running(self, messages: int, settling: float = 0.0) -> Iterator[Dropping]:
         """Publishes and handles until the end, or until `drain` has stopped the handling."""
-        with self._publishing, self._handling:
+        with self._publishing, self._handling, self.stalls:
             gevent.sleep(settling)
             publisher = Dropping(self._publishing, self.record, messages)
             try:
@@ -131,5 +140,6 @@ class Flow:
     def verdict(self, publisher: Dropping, left: int, faults: int) -> Verdict:
         """Judges a run in which each of so many faults hit both hosts."""
         sent = PUBLISHERS if self._sends_again else 0
-        limits = Limits(faults, HELD, sent)
-        return judge(publisher.attempted, publisher.recorded, self.record.handlings, left, limits)
+        limits = Limits(faults, HELD, sent, MAX_ATTEMPTS)
+        published = publisher.attempted, publisher.recorded
+        return judge(*published, self.record.handlings, left, limits, self.record.dead)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.examples.running import ROOT, environment
+from tests.host.apps import wait_for
 
 STOP_SECONDS = 20.0
 
@@ -48,7 +49,10 @@ class Breakable:
 
     broker: Broker
     port: int
+    #: Ends it with SIGKILL.
     kill: Callable[[], None]
+    #: Ends it as an operator does.
+    stop: Callable[[], None]
     #: Returns once the broker answers.
     start: Callable[[], None]
     #: Seconds after which a new queue outlives a kill.
@@ -75,6 +79,10 @@ class Folder:
         """Returns the values that handlers noted."""
         return [json.loads(line) for line in self.lines("notes")]
 
+    def is_ready(self, process: subprocess.Popen[bytes]) -> bool:
+        """Tells whether a host process has started everything."""
+        return (self.path / f"ready-{process.pid}").exists()
+
     @contextmanager
     def host(self) -> Iterator[subprocess.Popen[bytes]]:
         """Runs the app; a host that is still there at the end is stopped, and must end cleanly."""
@@ -83,6 +91,8 @@ class Folder:
         try:
             yield process
             if process.poll() is None:
+                # Before it is ready a signal ends it as it ends any program.
+                wait_for(lambda: self.is_ready(process) or process.poll(), STOP_SECONDS)
                 process.send_signal(signal.SIGTERM)
                 assert process.wait(STOP_SECONDS) == 0
         finally:

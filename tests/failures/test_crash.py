@@ -7,21 +7,20 @@ from pathlib import Path
 import pytest
 
 from tests.failures.crash import IS_LONG, Plan, a_seed, run
+from tests.failures.figures import Figures
 from tests.failures.places import Broker, Folder
 
-MESSAGES, KILLS, TIMEOUT = (50_000, 20, 900) if IS_LONG else (2_000, 4, 120)
+MESSAGES, KILLS, TIMEOUT = (100_000, 20, 900) if IS_LONG else (10_000, 10, 120)
 
 
 @pytest.mark.failures
 @pytest.mark.timeout(TIMEOUT)
 def test_a_host_that_is_killed_again_and_again_loses_nothing(
-    broker: Broker, folder: Folder, own: Path, figures: list[str]
+    broker: Broker, folder: Folder, own: Path, figures: Figures
 ) -> None:
     plan = Plan(MESSAGES, KILLS, a_seed())
     print("seed", plan.seed)  # noqa: T201 - shown when the test fails, by an error in it too
     verdict = run(broker, folder, own, plan)
-    figures.append(
-        f"{broker.name:7} {plan.messages} messages, {plan.kills} kills (seed {plan.seed}):"
-        f" {verdict.figures}: {verdict.word}"
-    )
+    seed = f"seed {plan.seed}"
+    figures.add("host killed", broker.name, plan.messages, plan.kills, verdict, [seed])
     assert not verdict.problems

@@ -1,4 +1,4 @@
-"""A message that ends every host that handles it: it is given up, and the others are not."""
+"""Messages that nobody can handle: each is given up after its attempts, and the others are not."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ import pytest
 
 from tests.failures.places import STOP_SECONDS, Broker, Folder
 from tests.host.apps import Gate, make_host, wait_for, write_app
+from wippy_lua.watchdog import EXIT_STATUS
 
 MAX_ATTEMPTS = 3
+
+WATCHED = "- {name: config, kind: host.config, stall_limit: 500ms}\n"
 
 QUEUES = """\
 - {{name: work, kind: queue.queue, driver: broker, queue_name: {name},
@@ -33,7 +36,7 @@ local queue, work = require("queue"), require("work")
 return function(body)
   if body.poison then
     work.note({attempt = queue.message():attempt()})
-    work.die()
+    work[body.poison]()
   end
   work.handle(queue.message():id(), queue.message():attempt())
 end
@@ -48,8 +51,8 @@ end
 """
 
 
-def entries_for(broker: Broker) -> str:
-    return broker.entry() + QUEUES.format(name=f"poison-{uuid4().hex}", max_attempts=MAX_ATTEMPTS)
+def entries_for(broker: Broker, max_attempts: int = MAX_ATTEMPTS) -> str:
+    return broker.entry() + QUEUES.format(name=f"poison-{uuid4().hex}", max_attempts=max_attempts)
 
 
 def dead(gate: Gate) -> dict[str, dict[str, Any]]:
@@ -71,7 +74,7 @@ def test_a_message_that_kills_its_host_is_dead_lettered_after_its_attempts(
     theirs = entries + CONSUMER.format(queue="work", prefetch=prefetch, module="work")
     write_app(folder.path, theirs, handler=HANDLER)
     with make_host(own, mine, {"gate": gate.functions()}, handler=UNDERTAKER) as host:
-        poison = host.publish("app:work", {"poison": True})
+        poison = host.publish("app:work", {"poison": "die"})
         others = {host.publish("app:work", {"n": n}) for n in range(10)}
         for _ in range(MAX_ATTEMPTS):
             with folder.host() as process:
@@ -84,3 +87,25 @@ def test_a_message_that_kills_its_host_is_dead_lettered_after_its_attempts(
     assert "3 attempts ended without an outcome" in headers["x_error"]
     # What a host has buffered when it dies is charged too, and may be given up; but never lost.
     assert len(dead(gate)) <= 1 + prefetch
+
+
+@pytest.mark.failures
+@pytest.mark.network
+def test_a_message_that_stalls_its_host_in_a_c_function_is_dead_lettered_after_its_attempts(
+    sqlite_broker: Broker, folder: Folder, own: Path
+) -> None:
+    """On one driver: an end by the watchdog is to all of them what a kill is."""
+    attempts = 2
+    entries, gate = entries_for(sqlite_broker, attempts), Gate()
+    mine = entries + CONSUMER.format(queue="dead", prefetch=10, module="gate")
+    theirs = WATCHED + entries + CONSUMER.format(queue="work", prefetch=0, module="work")
+    write_app(folder.path, theirs, handler=HANDLER)
+    with make_host(own, mine, {"gate": gate.functions()}, handler=UNDERTAKER) as host:
+        poison = host.publish("app:work", {"poison": "stall"})
+        for _ in range(attempts):
+            with folder.host() as process:
+                assert process.wait(STOP_SECONDS) == EXIT_STATUS
+        with folder.host():
+            wait_for(lambda: dead(gate), STOP_SECONDS)
+    assert folder.notes() == [{"attempt": n + 1} for n in range(attempts)]
+    assert dead(gate)[poison]["x_dead_letter_reason"] == "max_attempts"

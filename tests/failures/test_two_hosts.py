@@ -91,10 +91,10 @@ def test_an_amqp_client_publishes_to_a_queue(amqp_broker: Broker, folder: Folder
         headers={"colour": "red", "count": 3, "ratio": Decimal("0.5"), "last": True},
     )
     parameters = pika.URLParameters(amqp_broker.fields["url"])
-    with folder.host(), pika.BlockingConnection(parameters) as connection:
+    with folder.host() as process, pika.BlockingConnection(parameters) as connection:
         channel = connection.channel()
         channel.confirm_delivery()
-        wait_for(lambda: folder.path.joinpath("ready").exists(), START_SECONDS)
+        wait_for(lambda: folder.is_ready(process), START_SECONDS)
         channel.basic_publish("", name, BODY, properties, mandatory=True)
         wait_for(lambda: folder.notes(), START_SECONDS)
     (note,) = folder.notes()

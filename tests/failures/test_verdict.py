@@ -37,7 +37,7 @@ def test_an_attempt_charged_to_a_message_that_was_only_buffered_is_counted() -> 
         ([("a", 1), ("b", 1), ("b", 1)], "attempts do not grow: 1, as ['b']"),
         ([("a", 2), ("a", 1), ("b", 1)], "attempts do not grow: 1, as ['a']"),
         ([("a", 0), ("b", 1)], "attempts do not grow: 1, as ['a']"),
-        ([("a", 4), ("b", 1)], "more than 2 attempts charged to one message: 1, as ['a']"),
+        ([("a", 4), ("b", 1)], "handled after attempt 3: 1, as ['a']"),
         ([("a", 3), ("b", 4)], "attempts charged: 5, over the bound of 4"),
     ],
 )
@@ -67,3 +67,11 @@ def test_more_messages_stored_twice_than_were_unconfirmed_are_a_fault() -> None:
     handlings = handled(("a", 1), ("b", 1), ("a", 1), ("b", 1))
     verdict = judge({"a", "b"}, {"a", "b"}, handlings, 0, Limits(kills=1, held=2, sent=1))
     assert verdict.problems == ("attempts do not grow: 2, as ['a', 'b']",)
+
+
+def test_a_dead_letter_is_not_lost_and_nothing_is_handled_after_the_last_attempt() -> None:
+    limits = Limits(kills=5, held=2, max_attempts=2)
+    verdict = judge({"a", "b"}, {"a", "b"}, handled(("a", 2)), 0, limits, dead={"b"})
+    assert (verdict.problems, verdict.buried) == ((), 1)
+    verdict = judge({"a"}, {"a"}, handled(("a", 3)), 0, limits, dead={"c"})
+    assert verdict.problems == ("invented: 1, as ['c']", "handled after attempt 2: 1, as ['a']")

@@ -22,12 +22,14 @@ class Limits:
     """What crashes may cost; `held` is how many deliveries a host has unsettled at most.
 
     `sent` is how many messages a publisher has sent at most that nobody has confirmed, where a
-    driver sends these again and so may store them twice.
+    driver sends these again and so may store them twice. After `max_attempts` a message is
+    dead-lettered.
     """
 
     kills: int
     held: int
     sent: int = 0
+    max_attempts: int | None = None
 
     @property
     def bound(self) -> int:
@@ -38,6 +40,12 @@ class Limits:
     def copies(self) -> int:
         """Messages that may be there twice."""
         return self.kills * self.sent
+
+    @property
+    def last_attempt(self) -> int:
+        """The highest attempt at which a message may be handled: each crash charges one at most."""
+        most = self.kills + 1
+        return most if self.max_attempts is None else min(most, self.max_attempts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +59,11 @@ class Verdict:
     charged: int
     #: Messages whose attempts began anew: there were two of them, each counted among `duplicates`.
     copies: int
+    #: Messages that were dead-lettered.
+    buried: int
     #: What `charged` may be, and `duplicates` without `copies`.
     bound: int
     problems: tuple[str, ...]
-
-    @property
-    def figures(self) -> str:
-        return (
-            f"{self.lost} lost, {self.duplicates} duplicates,"
-            f" {self.charged} attempts charged, {self.copies} stored twice, bound {self.bound}"
-        )
 
     @property
     def word(self) -> str:
@@ -73,16 +76,19 @@ def judge(
     handlings: Iterable[Handling],
     left: int,
     limits: Limits,
+    dead: AbstractSet[str] = frozenset(),
 ) -> Verdict:
     """Compares what was published with what was handled.
 
     `attempted` messages were given to publish, for the `recorded` ones it has returned;
-    `handlings` come in the order in which they happened, `left` messages are still in the queue.
+    `handlings` come in the order in which they happened, `left` messages are still in the queue,
+    `dead` ones were dead-lettered.
     """
     attempts: defaultdict[str, list[int]] = defaultdict(list)
     for handling in handlings:
         attempts[handling.message].append(handling.attempt)
-    lost, invented = recorded - attempts.keys(), attempts.keys() - attempted
+    there = attempts.keys() | dead
+    lost, invented = recorded - there, there - attempted
     duplicates = sum(len(each) - 1 for each in attempts.values())
     charged = sum(max(each) - 1 for each in attempts.values())
     anew = {message for message, each in attempts.items() if not _grow(each)}
@@ -95,11 +101,11 @@ def judge(
         *_too_many("attempts charged", charged, limits.bound),
         *_named("attempts do not grow", anew if copies > limits.copies else set()),
         *_named(
-            f"more than {limits.kills} attempts charged to one message",
-            {m for m, each in attempts.items() if max(each) > limits.kills + 1},
+            f"handled after attempt {limits.last_attempt}",
+            {m for m, each in attempts.items() if max(each) > limits.last_attempt},
         ),
     ]
-    figures = (len(lost), len(invented), duplicates, charged, copies, limits.bound)
+    figures = (len(lost), len(invented), duplicates, charged, copies, len(dead), limits.bound)
     return Verdict(*figures, tuple(problems))
 
 

@@ -194,7 +194,13 @@ STORE = """
 local store = require("store")
 return function(verb, ...)
   local kv = assert(store.get("app:cache"))
-  local value, err = kv[verb](kv, ...)
+  local value, err
+  if verb == "once" then
+    local key, ttl = ...
+    value, err = kv:once(key, ttl, function() end)
+  else
+    value, err = kv[verb](kv, ...)
+  end
   if err then
     return {kind = err:kind(), action = err:details().action, on = err:details().resource}
   end
@@ -210,6 +216,12 @@ end
         (("has", "k"), {"value": False}),
         (("set", "k", 1), {"kind": "Invalid", "action": "store.set", "on": "app:cache"}),
         (("delete", "k"), {"kind": "Invalid", "action": "store.delete", "on": "app:cache"}),
+        (("incr", "k"), {"kind": "Invalid", "action": "store.incr", "on": "app:cache"}),
+        (
+            ("set_if_absent", "k", 1),
+            {"kind": "Invalid", "action": "store.set_if_absent", "on": "app:cache"},
+        ),
+        (("once", "k", "1h"), {"kind": "Invalid", "action": "store.once", "on": "app:cache"}),
     ],
 )
 def test_each_use_of_a_store_takes_its_own_permission(

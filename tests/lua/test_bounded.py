@@ -87,6 +87,9 @@ ATTACKS = {
     "finished iterator": "local f = ('a'):rep(1100):gmatch('a*b') while true do f() end",
     "collections": "while true do collectgarbage() end",
     "steps of collections": "while true do collectgarbage('step', 1 << 30) end",
+    "numerals in base 36": f"local s = ('z'):rep(8 * {MIB}) while true do tonumber(s, 36) end",
+    "characters of many codes": "local t = {} for i = 1, 300000 do t[i] = 120 end"
+    " while true do utf8.char(table.unpack(t)) end",
     "dates": "while true do os.date(('%c'):rep(2000)) end",
 }
 

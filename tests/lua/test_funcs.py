@@ -154,9 +154,14 @@ def test_async_calls_run_side_by_side(app: App) -> None:
            return sum""",
         'require("time").sleep("100ms") return ...',
     )
-    begun = time.monotonic()
-    assert call(host) == 55
-    assert time.monotonic() - begun < 0.5  # one after the other takes a second
+
+    def seconds() -> float:
+        begun = time.monotonic()
+        assert call(host) == 55
+        return time.monotonic() - begun
+
+    # One after the other takes a second; the best of some, since others use this machine, too.
+    assert min(seconds() for _ in range(5)) < 0.2
 
 
 def test_a_future_tells_how_far_it_is(app: App) -> None:

@@ -425,6 +425,104 @@ def test_a_deadline_that_passes_at_any_instruction_is_a_timeout_or_a_success() -
     assert ends == {"Success", "app:f timed out"}
 
 
+GAP = """
+gaps, last = [], [time.monotonic()]
+def watch():
+    while True:
+        gevent.sleep(0.001)
+        now = time.monotonic()
+        gaps.append(now - last[0])
+        last[0] = now
+watcher = gevent.spawn(watch)
+vm = make_vm({lua!r}, memory=32 * MIB)
+gevent.sleep(0.01)
+gaps.clear()
+outcome = handle(vm, seconds=1.0)
+gevent.sleep(0.01)
+print(type(outcome).__name__, max(gaps) < {seconds})
+"""
+
+
+@pytest.mark.parametrize(
+    "slow",
+    [
+        "tonumber(s)",
+        "tonumber(s, 36)",
+        "local _ = s + 1",
+        "local _ = s < s .. 'x'",
+        "utf8.char(s:byte(1, 400000))",
+        "s:sub(2)",
+    ],
+)
+def test_instructions_on_huge_values_let_timers_run(slow: str) -> None:
+    # A count of 1,000 such instructions, and 50 turns before the loop's next, were seconds.
+    lua = f"local s = ('1'):rep(6 << 20) return function() while true do {slow} end end"
+    assert attack(GAP.format(lua=lua, seconds=1.5)) == "Failure True"
+
+
+def test_slow_turns_do_not_keep_timers_waiting() -> None:
+    lua = """
+    local s = ("x"):rep(6 << 20)
+    return function() while true do s:upper() end end
+    """
+    # Of callbacks each has 50 turns before a timer has one, of 5 ms each here.
+    counted = GAP.replace("max(gaps) < {seconds}", "len(gaps) > 20")
+    assert attack(counted.format(lua=lua)) == "Failure True"
+
+
+def test_the_look_after_a_large_value_is_not_far_in_a_coroutine_either() -> None:
+    lua = """
+    local s = ("1"):rep(6 << 20)
+    return function() coroutine.wrap(function() while true do local _ = s < s .. "x" end end)() end
+    """
+    assert attack(GAP.format(lua=lua, seconds=1.5)) == "Failure True"
+
+
+def test_a_chain_of_errors_in_any_order_is_collected_at_once() -> None:
+    # In a table with weak keys 20,000 of them took 6 s of one garbage collection.
+    lua = """
+    return function()
+      local found, details, order = {}, {}, {}
+      for i = 1, 20000 do
+        details[i], order[i] = {}, i
+        found[i] = errors.new({ message = "m", details = details[i] })
+      end
+      for i = 20000, 2, -1 do
+        local j = math.random(i)
+        order[i], order[j] = order[j], order[i]
+      end
+      for i = 1, 19999 do details[order[i]].cause = found[order[i + 1]] end
+      found, details = found[order[1]], nil
+      while true do local _ = {} end
+    end
+    """
+    assert attack(GAP.format(lua=lua, seconds=1.5)) == "Failure True"
+
+
+@pytest.mark.parametrize(
+    "lua",
+    [
+        "local t = {} setmetatable(t, { __call = t }) t()",
+        "local a, b = {}, {} setmetatable(a, { __call = b }) setmetatable(b, { __call = a }) a()",
+        "local t = print for _ = 1, 20 do t = setmetatable({}, { __call = t }) end t()",
+    ],
+)
+def test_a_chain_of_callable_tables_without_an_end_is_refused(lua: str) -> None:
+    assert "__call is not allowed" in attack_lua(f"return function() {lua} end")
+
+
+def test_a_callable_table_may_stand_for_another() -> None:
+    assert (
+        run("""
+    return function()
+      local f = setmetatable({}, { __call = function(_, _, x) return x end })
+      assert(setmetatable({}, { __call = f })(7) == 7)
+    end
+    """)
+        == Success()
+    )
+
+
 @pytest.mark.parametrize(
     "lua",
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import gevent
 import pytest
 
 from tests.lua.running import host_of
@@ -108,6 +109,20 @@ def test_a_value_expires(tmp_path: Path, ttl: str) -> None:
         "kv:set('k', 1, '\\xff')",
         "kv:set('k', 1, {})",
         "kv:set('k', 1, '9000h')",
+        "kv:set_if_absent('k', nil)",
+        "kv:set_if_absent('k', 1, 0)",
+        "kv:incr('k', 1.5)",
+        "kv:incr('k', '1')",
+        "kv:incr('k', 1, {})",
+        "kv:incr('', 1)",
+        "kv:once('k', nil, print)",
+        "kv:once('k', 0, print)",
+        "kv:once('k', '1d', 'print')",
+        "kv:once('k', '1h')",
+        "kv:once('k', '1h', print, 5)",
+        "kv:once('k', '1h', print, {wait = {}})",
+        "kv:once('k', '1h', print, {wait = -1})",
+        "kv:once('', '1h', print)",
         "store.get('')",
         "store.get(nil)",
         "store.get({})",
@@ -140,7 +155,18 @@ def test_a_full_store_is_unavailable_and_a_retry_can_help(tmp_path: Path) -> Non
     assert result["details"] == {"store": "app:cache", "max_size": 3}
 
 
-@pytest.mark.parametrize("call", ["get('k')", "set('k', 1)", "has('k')", "delete('k')"])
+CALLS = [
+    "get('k')",
+    "set('k', 1)",
+    "set_if_absent('k', 1)",
+    "incr('k')",
+    "has('k')",
+    "delete('k')",
+    "once('k', 1, print)",
+]
+
+
+@pytest.mark.parametrize("call", CALLS)
 def test_a_released_store_is_invalid_and_its_contents_stay(tmp_path: Path, call: str) -> None:
     body = f"""
     kv:set("k", 7)
@@ -187,7 +213,10 @@ def test_all_functions_share_a_store(tmp_path: Path) -> None:
         assert [host.call("app:one"), host.call("app:two"), host.call("app:one")] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("effect", ["set('k', 1)", "delete('k')"])
+@pytest.mark.parametrize(
+    "effect",
+    ["set('k', 1)", "set_if_absent('k', 1)", "incr('k')", "delete('k')", "once('k', 1, print)"],
+)
 def test_a_module_changes_nothing_while_it_loads(tmp_path: Path, effect: str) -> None:
     source = f"""
     local _, err = require("store").get("app:cache"):{effect}
@@ -202,3 +231,192 @@ def test_a_stopped_host_has_empty_stores(tmp_path: Path) -> None:
     with host:
         assert [host.run_main(), host.run_main()] == [[False], [True]]
     assert host.run_main() == [False]
+
+
+@pytest.mark.parametrize("call", ["set('k', large)", "once('k', 1, function() return large end)"])
+def test_a_value_over_its_limit_is_invalid(tmp_path: Path, call: str) -> None:
+    (tmp_path / "f.lua").write_text(
+        f"""
+        local kv = require("store").get("app:cache")
+        return function()
+          local large = ("x"):rep(16 * 1024 * 1024)
+          local _, err = kv:{call}
+          return err:kind() .. tostring(kv:set_if_absent("k", 1))
+        end
+        """
+    )
+    entry = (
+        "- {name: f, kind: function.lua, modules: [store], source: file://f.lua,"
+        " limits: {memory: 128MiB}}\n"
+    )
+    assert host_of(tmp_path, entries=ENTRIES + entry).call("app:f") == "Invalidtrue"
+
+
+def test_a_value_is_set_once_if_absent(tmp_path: Path) -> None:
+    body = 'return {kv:set_if_absent("k", {1}), kv:set_if_absent("k", {2}), kv:get("k")}'
+    assert run(tmp_path, body) == [True, False, [1]]
+
+
+def test_a_number_counts_from_zero(tmp_path: Path) -> None:
+    body = (
+        'return {kv:incr("k"), kv:incr("k", 5), kv:incr("k", -10), kv:incr("k", 2.0), kv:get("k")}'
+    )
+    assert run(tmp_path, body) == [1, 6, -4, -2, -2]
+
+
+@pytest.mark.parametrize("value", ['"1"', "1.0", "{1}", "true", "math.maxinteger"])
+def test_what_is_no_integer_does_not_count(tmp_path: Path, value: str) -> None:
+    body = f'kv:set("k", {value}) return {{problem(kv:incr("k")), kv:get("k") == {value}}}'
+    result = run(tmp_path, body)
+    assert isinstance(result, list)
+    assert (result[0]["kind"], result[0]["retryable"]) == (Kind.INVALID, False)
+    assert result[1] is (value != "{1}")
+
+
+# Once
+
+ONCE = """
+    local runs = 0
+    local function once(fn, ...)
+      return kv:once("k", "10s", function() runs = runs + 1 return fn() end, ...)
+    end
+"""
+
+
+@pytest.mark.parametrize(
+    ("returned", "value"),
+    [("7", 7), ("{a = {1}}", {"a": [1]}), ("'text', nil", "text"), ("", True), ("nil", True)],
+)
+def test_a_function_runs_once_and_its_result_stays(
+    tmp_path: Path, returned: str, value: object
+) -> None:
+    body = f"""{ONCE}
+    local function results(value, err, state) return {{value, err == nil, state}} end
+    local function fn() return {returned} end
+    return {{results(once(fn)), results(once(fn)), runs, kv:has("k"), kv:get("k")}}
+    """
+    assert run(tmp_path, body) == [[value, True, "ran"], [value, True, "done"], 1, True, value]
+
+
+def test_a_function_runs_again_when_its_time_is_over_or_its_key_deleted(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    host = make(tmp_path, 'return select(3, kv:once("k", "10s", function() end))', clock)
+    assert [host.run_main(), host.run_main()] == ["ran", "done"]
+    clock.advance(10)
+    assert [host.run_main(), host.run_main()] == ["ran", "done"]
+    again = make(tmp_path, f'{ONCE} once(print) kv:delete("k") once(print) return runs')
+    assert again.run_main() == 2
+
+
+@pytest.mark.parametrize(
+    ("returned", "error"),
+    [
+        ("nil, 'no'", "no"),
+        ("false, 'no'", "no"),
+        ("false", "the function returned false"),
+        ("1, errors.new('no')", "no"),
+        ("nil, errors.new({message = 'no', kind = errors.TIMEOUT})", "no"),
+        ("print", "a function"),
+    ],
+)
+def test_a_function_that_fails_leaves_its_key_free(
+    tmp_path: Path, returned: str, error: str
+) -> None:
+    body = f"""{ONCE}
+    local value, err, state = once(function() return {returned} end)
+    assert(value == nil and state == nil)
+    once(function() return 1 end)
+    return {{tostring(err), runs, kv:get("k")}}
+    """
+    result = run(tmp_path, body)
+    assert isinstance(result, list)
+    assert error in result[0]
+    assert result[1:] == [2, 1]
+
+
+def test_a_function_that_raises_leaves_its_key_free_and_the_error_with_its_stack(
+    tmp_path: Path,
+) -> None:
+    body = f"""{ONCE}
+    local function fail() error("broken") end
+    assert(not pcall(once, fail))
+    once(fail)
+    """
+    with pytest.raises(CallError, match=r"main\.lua:\d+: broken") as caught:
+        run(tmp_path, body)
+    assert caught.value.stack.splitlines()[1].strip() == "[C]: in function 'error'"
+    body = f'{ONCE} pcall(once, function() error("no") end) once(print) return runs'
+    assert run(tmp_path, body) == 2
+
+
+def test_a_function_in_a_coroutine_may_yield_and_be_dropped(tmp_path: Path) -> None:
+    body = f"""{ONCE}
+    local function fn() return coroutine.yield("paused") end
+    local thread = coroutine.create(function() return once(fn) end)
+    assert(select(2, coroutine.resume(thread)) == "paused")
+    assert(select(2, coroutine.resume(thread, "back")) == "back")
+    kv:delete("k")
+    local dropped = coroutine.create(function() return once(fn) end)
+    coroutine.resume(dropped)
+    assert(coroutine.close(dropped))
+    return {{select(3, once(print)), runs}}
+    """
+    assert run(tmp_path, body) == ["ran", 3]
+
+
+def test_once_inside_itself_is_invalid(tmp_path: Path) -> None:
+    body = f"{ONCE} return (once(function() return problem(once(print)) end))"
+    result = run(tmp_path, body)
+    assert isinstance(result, dict)
+    assert (result["kind"], result["retryable"]) == (Kind.INVALID, False)
+
+
+def once_app(folder: Path, source: str, clock: VirtualClock | None = None) -> Host:
+    (folder / "work.lua").write_text(
+        f"""
+        local kv = require("store").get("app:cache")
+        local time = require("time")
+        return {{
+          work = function(n)
+            return kv:once("k", "1h", function() {source} end, {{wait = "3s"}})
+          end,
+          state = function() return select(3, kv:once("k", "1h", function() end, {{wait = 0}})) end,
+        }}
+        """
+    )
+    entries = "".join(
+        f"- {{name: {name}, kind: function.lua, method: {name}, modules: [store, time],"
+        f" source: file://work.lua, limits: {{timeout: {timeout}}}}}\n"
+        for name, timeout in (("work", "200ms" if clock is None else "0"), ("state", "1s"))
+    )
+    return host_of(folder, entries=ENTRIES + entries, clock=clock)
+
+
+def test_callers_side_by_side_wait_for_the_one_that_runs(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    with once_app(tmp_path, 'time.sleep("2s") return n', clock) as host:
+        calls = [gevent.spawn(host.call, "app:work", n) for n in range(20)]
+        clock.advance(3)
+        gevent.joinall(calls, timeout=10, raise_error=True)
+        assert [call.value for call in calls] == [0] * 20
+
+
+def test_a_caller_does_not_wait_for_ever(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    with once_app(tmp_path, 'time.sleep("10s") return n', clock) as host:
+        first, second = (gevent.spawn(host.call, "app:work", n) for n in range(2))
+        clock.advance(3.5)
+        assert isinstance(second.exception, CallError)
+        assert (second.exception.kind, second.exception.retryable) == (Kind.CONFLICT, True)
+        clock.advance(7)
+        assert first.get(timeout=10) == 0
+        assert host.call("app:state") == "done"
+
+
+@pytest.mark.parametrize("work", ['time.sleep("1m")', "while true do end", 'error("x")'])
+def test_a_call_that_ends_frees_what_it_claimed(tmp_path: Path, work: str) -> None:
+    with once_app(tmp_path, work) as host:
+        with pytest.raises(CallError):
+            host.call("app:work", 1)
+        gevent.sleep(0)
+        assert host.call("app:state") == "ran"

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.registry.schema import complaints
 from wippy_lua.errors import ConfigError
+from wippy_lua.registry.files import index_files
 from wippy_lua.registry.loader import load_folder
 from wippy_lua.registry.registry import Registry
 
@@ -66,7 +68,15 @@ class App:
         overrides: Sequence[str] = (),
         modules: Sequence[str] | None = None,
     ) -> Registry:
-        return load_folder(self.folder, env=env or {}, overrides=overrides, modules=modules)
+        registry = load_folder(self.folder, env=env or {}, overrides=overrides, modules=modules)
+        self.check_schema()
+        return registry
+
+    def check_schema(self) -> None:
+        """Asserts that the schema takes the files, as the loader did."""
+        for path in index_files(self.folder, lambda _error: None):
+            text = path.read_text(encoding="utf-8-sig")
+            assert complaints(text) == [], path
 
     def errors(self, **options: object) -> list[str]:
         with pytest.raises(ConfigError) as caught:

@@ -96,10 +96,6 @@ ENTRIES = [
     ),
     ("- {name: s, kind: quux}\n", "4:19: app:s: unknown kind 'quux'"),
     (
-        "- {name: s, kind: store.sqlite, file: x}\n",
-        "4:19: app:s: kind 'store.sqlite' is not available in this version",
-    ),
-    (
         "- {name: s, kind: store.memory}\n- {name: s, kind: store.memory}\n",
         "5:3: app:s: duplicate ID, first defined at _index.yaml:4:3",
     ),

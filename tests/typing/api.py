@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import assert_type
+from wsgiref.types import WSGIApplication
 
 from wippy_lua import CallError, ConfigError, Host, Kind, QueueNotFound, WippyError
 from wippy_lua.queue.driver import Driver, QueueInfo
@@ -26,6 +27,8 @@ def embed() -> None:
         assert_type(host.services(), Mapping[str, ServiceState])
         host.start_service("app:consumer")
         host.stop_service("app:consumer")
+        application: WSGIApplication = host.admin_app(token="t")  # noqa: S106 - a type checker's
+        assert callable(application)
         host.serve_forever()
     host.stop(timeout=1.0)
 

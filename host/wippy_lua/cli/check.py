@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from wippy_lua.assembly import App
+from wippy_lua.assembly import App, Purpose
 from wippy_lua.cli.report import INVALID, OK, count, problem_line, problem_report
 from wippy_lua.clock import SystemClock
 from wippy_lua.errors import ConfigError
@@ -17,17 +17,21 @@ from wippy_lua.log import NullLog
 from wippy_lua.registry.problem import Problem
 
 
-def check(path: Path, *, overrides: Sequence[str], as_json: bool) -> int:
-    """Prints what is wrong with an app and returns the exit status: 2 when there are errors."""
+def check(path: Path, *, overrides: Sequence[str], modules: Sequence[str], as_json: bool) -> int:
+    """Prints what is wrong with an app and returns the exit status: 2 when there are errors.
+
+    `modules` are those of the program that embeds the app: they may be required, and are empty.
+    """
     try:
         app = App.load(
             path,
-            python_modules={},
+            python_modules={name: {} for name in modules},
             env=os.environ,
             overrides=overrides,
             make_log=lambda _level: NullLog(),
             log_level=None,
             clock=SystemClock(),
+            purpose=Purpose.CHECK,
         )
     except ConfigError as error:
         click.echo(_json(error.problems) if as_json else problem_report(error.problems))

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from wippy_lua import __version__
+from wippy_lua.cli import operators
 
 if TYPE_CHECKING:
+    from wippy_lua.admin.address import Address
     from wippy_lua.cli.signals import Signals
 
 ARGUMENTS = "wippy_lua.arguments"  #: where a context keeps what follows `--`
@@ -36,6 +38,17 @@ def _known_kind(_ctx: click.Context, _option: click.Parameter, kind: str) -> str
     if not any(is_of_kind(known, kind) for known in KINDS):
         raise click.BadParameter(f"no kind {kind!r}{did_you_mean(kind, KINDS)}")
     return kind
+
+
+def _address(_ctx: click.Context, _option: click.Parameter, text: str | None) -> Address | None:
+    if text is None:
+        return None
+    from wippy_lua.admin.address import Address
+
+    try:
+        return Address.parse(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 class RunCommand(click.Command):
@@ -78,6 +91,17 @@ def cli() -> None:
     default="console",
     help="Write the log for people, or one JSON object per line.",
 )
+@click.option(
+    "--admin",
+    metavar="HOST:PORT",
+    callback=_address,
+    help="Serve health, metrics and an operator's verbs there. Port 0 is one that is free.",
+)
+@click.option(
+    "--admin-token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File with the token of the admin server (default: $WIPPY_LUA_ADMIN_TOKEN).",
+)
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -87,6 +111,8 @@ def run(
     overrides: tuple[str, ...],
     log_level: str | None,
     log_format: Literal["console", "json"],
+    admin: Address | None,
+    admin_token_file: Path | None,
 ) -> None:
     """Run the app at PATH: a folder, its _index.yaml or its main.lua.
 
@@ -108,6 +134,8 @@ def run(
         drain=drain,
         log_level=log_level,
         log_format=log_format,
+        admin=admin,
+        admin_token_file=admin_token_file,
         signals=signals,
     )
     sys.exit(status)
@@ -116,15 +144,104 @@ def run(
 @cli.command()
 @_app_path
 @_overrides
+@click.option(
+    "--module",
+    "modules",
+    multiple=True,
+    metavar="NAME",
+    help="A Lua module that the program which embeds the app makes of Python functions.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def check(path: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+def check(path: Path, overrides: tuple[str, ...], modules: tuple[str, ...], as_json: bool) -> None:
     """Load the app at PATH, Lua included, and report every problem. Starts nothing.
 
     The exit status is 0 when there are no errors, else 2.
     """
     from wippy_lua.cli import check as command
 
-    sys.exit(command.check(path, overrides=overrides, as_json=as_json))
+    sys.exit(command.check(path, overrides=overrides, modules=modules, as_json=as_json))
+
+
+def _seconds(_ctx: click.Context, _option: click.Parameter, timeout: str) -> float:
+    from wippy_lua.units import parse_duration
+
+    try:
+        seconds = parse_duration(timeout)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    if seconds == 0:
+        raise click.BadParameter("must be over 0")
+    return seconds
+
+
+@cli.command()
+@_app_path
+@click.option(
+    "-k",
+    "--filter",
+    "pattern",
+    metavar="TEXT",
+    help="Only tests with this in their ID or suite; it may have * and ?.",
+)
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(1, 1000),
+    default=4,
+    show_default=True,
+    help="How many tests run at a time.",
+)
+@click.option(
+    "--timeout",
+    default="30s",
+    show_default=True,
+    metavar="DURATION",
+    callback=_seconds,
+    help="For each test that has no limits.timeout of its own.",
+)
+@_overrides
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--junit",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write JUnit XML as well.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Show the logs of tests that passed, too.")
+@click.pass_context
+def test(
+    ctx: click.Context,
+    path: Path,
+    pattern: str | None,
+    jobs: int,
+    timeout: float,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    junit: Path | None,
+    verbose: bool,
+) -> None:
+    """Call the functions of the app at PATH that are tests: `meta: {type: test, suite: ...}`.
+
+    A test fails as a handler does. Memory stands in for every driver, consumers with auto_start
+    run; main.lua and processes do not.
+
+    The exit status is 0 when all passed, 1 when one failed or there is none, 2 when something is
+    wrong with the app.
+    """
+    from wippy_lua.cli.testing import command
+
+    status = command.test(
+        path,
+        pattern=pattern,
+        jobs=jobs,
+        timeout=timeout,
+        overrides=overrides,
+        as_json=as_json,
+        junit=junit,
+        verbose=verbose,
+        signals=ctx.obj,
+    )
+    sys.exit(status)
 
 
 @cli.command("list")
@@ -145,9 +262,21 @@ def list_command(path: Path, as_json: bool, kind: str) -> None:
 
 
 @cli.command()
+def schema() -> None:
+    """Print the JSON Schema of _index.yaml, for editors."""
+    from wippy_lua.registry.schema import schema_text
+
+    click.echo(schema_text(), nl=False)
+
+
+@cli.command()
 @click.argument("folder", default=".", type=click.Path(path_type=Path, file_okay=False))
 def init(folder: Path) -> None:
     """Write a small app into FOLDER to begin with. Overwrites nothing."""
     from wippy_lua.cli import scaffolding
 
     sys.exit(scaffolding.init(folder))
+
+
+for _command in (operators.queue, operators.dlq, operators.publish, operators.completion):
+    cli.add_command(_command)

@@ -10,15 +10,18 @@ import click
 
 from wippy_lua.cli.report import FAILED, OK
 from wippy_lua.lua.stdlib import stdlib_root
+from wippy_lua.registry.schema import schema_text
 
-TEMPLATES = ("main.lua", "_index.yaml", "greet.lua")
+TEMPLATES = ("main.lua", "_index.yaml", "greet.lua", "greet_test.lua")
 EDITOR_SETTINGS = ".luarc.json"
+SCHEMA = "wippy-lua.schema.json"  #: for the YAML language server; `_index.yaml` names it
 
 
 def init(folder: Path) -> int:
     """Writes the files, or none of them when any is there already; returns the exit status."""
     contents = {name: _template(name) for name in TEMPLATES}
     contents[EDITOR_SETTINGS] = _editor_settings()
+    contents[SCHEMA] = schema_text()
     existing = [name for name in contents if (folder / name).exists()]
     if existing:
         listed = ", ".join(str(folder / name) for name in existing)
@@ -58,6 +61,7 @@ def _next_steps(folder: Path, names: list[str]) -> str:
             "",
             "next:",
             f"  wippy-lua check {folder}         load everything, start nothing",
+            f"  wippy-lua test {folder}          call greet_test.lua, with its queues in memory",
             f"  wippy-lua run {folder} --drain   run main.lua, handle what it published, exit",
             f"  wippy-lua run {folder}           the same, and serve until Ctrl-C",
         ]

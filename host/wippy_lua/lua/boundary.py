@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 
 import gevent
 import msgspec
+from gevent.hub import Waiter
 
 from wippy_lua.call import Call, End
 from wippy_lua.errors import Kind, WippyError
@@ -78,8 +79,21 @@ class Boundary:
 
 def tick(boundary: Boundary) -> Callable[[], bool]:
     """Makes the hook's question: must the call end? It yields when the slice is over."""
-    now, wall, sleep = time.monotonic, time.time, gevent.sleep
-    loop_time = gevent.get_hub().loop.now
+    now, wall = time.monotonic, time.time
+    hub = gevent.get_hub()
+    loop_time = hub.loop.now
+
+    def wait_for_turn() -> None:
+        # A timer, since callbacks, as of `sleep(0)`, have 50 turns before the loop looks at timers
+        # and sockets. Its date is that of the loop's last turn: a new one would hide who has run.
+        waiter: Waiter[None] = Waiter(hub)
+        timer = hub.loop.timer(0)
+        timer.start(waiter.switch, None, update=False)
+        try:
+            waiter.get()
+        finally:
+            timer.stop()
+            timer.close()
 
     def must_end() -> bool:
         call = boundary.call
@@ -88,7 +102,7 @@ def tick(boundary: Boundary) -> Callable[[], bool]:
                 call.end = End.TIMEOUT
             # The loop dates its last turn: the slice is shared by all that ran since.
             elif abs(wall() - loop_time()) > SLICE:
-                sleep(0)
+                wait_for_turn()
         except BaseException as error:  # noqa: BLE001 - raised again once Lua has unwound
             call.caught(error)
         return call.end is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -15,17 +15,23 @@ from wippy_lua.log import Log
 from wippy_lua.lua.modules.funcs import FuncsModule
 from wippy_lua.lua.modules.logger import LoggerModule
 from wippy_lua.lua.modules.queue import App, QueueModule
+from wippy_lua.lua.modules.store import StoreModule
+from wippy_lua.lua.modules.test import TestModule
+from wippy_lua.lua.modules.time import TimeModule
 from wippy_lua.lua.program import Program
 from wippy_lua.lua.resolver import MakeFunctions, PythonModule, Resolver
 from wippy_lua.lua.runtime import HostFunction, Module, Natives
 from wippy_lua.queue.manager import QueueManager
 from wippy_lua.registry.configs import host_spec
 from wippy_lua.registry.entry import Entry
-from wippy_lua.registry.kinds import DirectorySpec, MemoryStoreSpec
+from wippy_lua.registry.kinds import DirectorySpec
 from wippy_lua.registry.problem import Problem, problem_at
 from wippy_lua.registry.registry import Registry
 from wippy_lua.security.policies import Policies
-from wippy_lua.store.memory import MemoryStore
+from wippy_lua.store.store import Store
+
+#: Makes the store of an entry; raises ConfigError.
+StoreMaker = Callable[[Entry, Clock, Log], Store]
 
 if TYPE_CHECKING:
     from wippy_lua.lua.modules.fs import Folder
@@ -48,9 +54,13 @@ class Libraries:
         self._env = env
         self._clock = clock
         self._log = log
-        self._stores: dict[str, MemoryStore] = {}
+        self._stores: dict[str, Store] = {}
+        self._store = StoreModule(self._stores, clock, log)
         self._folders: dict[str, Folder] = {}
         self._logger = LoggerModule(log, log_level)
+        time = TimeModule(clock)
+        #: What tells of the cases of tests.
+        self.tests = TestModule(clock, time.sleep)
         self._functions: dict[str, MakeFunctions] = {
             "base64": _at_first_use("base64", "Base64Module"),
             "fs": _at_first_use("fs", "FsModule", self._folders),
@@ -58,8 +68,9 @@ class Libraries:
             "json": _at_first_use("json", "JsonModule"),
             "logger": self._logger.functions,
             "security": _at_first_use("security", "SecurityModule", policies),
-            "store": _at_first_use("store", "StoreModule", self._stores),
-            "time": _at_first_use("time", "TimeModule", clock),
+            "store": self._store.functions,
+            "test": self.tests.functions,
+            "time": time.functions,
             "uuid": _at_first_use("uuid", "UuidModule", clock),
         }
         self._resolver = Resolver(self._functions, python_modules)
@@ -79,25 +90,36 @@ class Libraries:
         self._functions["funcs"] = funcs.functions
         self._functions["ctx"] = funcs.context_functions
 
-    def add_entries(self, registry: Registry) -> None:
+    def add_entries(self, registry: Registry, make_store: StoreMaker) -> None:
         """Makes the entries known that modules give access to.
 
-        Raises ConfigError with each `fs.directory` that names no folder.
+        Raises ConfigError with each store that cannot be made, and each `fs.directory` that names
+        no folder.
         """
         names = host_spec(registry).env
         self._functions["env"] = _at_first_use("env", "EnvModule", self._env, names)
         self._functions["registry"] = _at_first_use("registry", "RegistryModule", registry)
-        for entry in registry.find("store.memory"):
-            self._stores[entry.id] = self._store(entry)
+        problems: list[Problem] = []
+        for entry in registry.find("store"):
+            try:
+                self._stores[entry.id] = make_store(entry, self._clock, self._log)
+            except ConfigError as error:
+                problems += error.problems
         directories = registry.find("fs.directory")
-        problems = [_no_folder(entry) for entry in directories if not _is_folder(_path(entry))]
+        problems += [_no_folder(entry) for entry in directories if not _is_folder(_path(entry))]
         if problems:
             raise ConfigError(problems)
         if directories:
             self._add_folders(directories)
 
+    def start(self) -> None:
+        """Opens the stores; raises WippyError for one that no retry would help."""
+        for store in self._stores.values():
+            store.start()
+
     def stop(self) -> None:
-        """Empties the stores; nothing is left running."""
+        """Closes the stores, which empties those in memory; nothing is left running."""
+        self._store.stop()
         for store in self._stores.values():
             store.stop()
 
@@ -105,12 +127,6 @@ class Libraries:
         from wippy_lua.lua.modules.fs import Folder
 
         self._folders.update({entry.id: Folder(_path(entry)) for entry in directories})
-
-    def _store(self, entry: Entry) -> MemoryStore:
-        spec = entry.spec_as(MemoryStoreSpec)
-        return MemoryStore(
-            entry.id, self._clock, max_size=spec.max_size, cleanup_interval=spec.cleanup_interval
-        )
 
 
 def _at_first_use(module: str, name: str, *arguments: Any) -> MakeFunctions:

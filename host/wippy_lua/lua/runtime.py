@@ -164,8 +164,8 @@ class VM:
             # An idle VM keeps no message, and an exception's traceback no greenlet, which keeps it.
             self._boundary.call = IDLE
             call.greenlet = None
-            if call.children is not None:
-                call.end_children()
+            if call.dependents:
+                call.end_dependents()
             self._busy = False
         if call.foreign is not None:
             self.healthy = False
@@ -208,7 +208,7 @@ class VM:
         count = HOOK_COUNT if self.program.preempt else False
         part = self._parts()
         preempt = part(b"preempt", tick(boundary), count)
-        bounded = part(b"bounded", part, preempt[b"check"])
+        bounded = part(b"bounded", part, preempt[b"look"])
         sandbox = part(b"sandbox", bounded, preempt)
         codec = part(b"codec", part, preempt[b"spend"])
         entries = part(b"boot", part, preempt, sandbox, codec, self._native_table(natives))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from math import inf
 from time import monotonic
 
 import gevent
+from gevent.lock import BoundedSemaphore
 from gevent.queue import SimpleQueue
 
 from wippy_lua.call import Call, Settler
@@ -17,7 +18,7 @@ from wippy_lua.log import Log
 from wippy_lua.queue.codec import body_kind
 from wippy_lua.queue.config import ConsumerConfig, QueueConfig
 from wippy_lua.queue.driver import Attachment, Driver
-from wippy_lua.queue.manager import DeadLetterMove
+from wippy_lua.queue.manager import Move
 from wippy_lua.queue.message import Delivery
 from wippy_lua.queue.settle import (
     ACK,
@@ -33,6 +34,7 @@ from wippy_lua.queue.settle import (
     out_of_attempts,
     settle,
 )
+from wippy_lua.queue.tally import Tally
 from wippy_lua.security.context import Security
 
 #: Calls a function with a body; `Functions.handle`.
@@ -46,7 +48,8 @@ class Consumer:
     """The service of one `queue.consumer` entry: an attachment, a buffer and its workers.
 
     The buffer has no bound of its own: the driver never has more than `prefetch + concurrency`
-    deliveries unsettled, and each worker holds one of them.
+    deliveries unsettled, and each worker holds one of them. While its queue is in `paused` it runs
+    on without an attachment.
     """
 
     def __init__(
@@ -55,12 +58,14 @@ class Consumer:
         queue: QueueConfig,
         driver: Driver,
         handle: Handle,
-        dead_letter: DeadLetterMove | None,
+        dead_letter: Move | None,
         clock: Clock,
         log: Log,
         security: Security | None = None,
+        paused: Container[str] = (),
     ) -> None:
         self.config = config
+        self.tally = Tally(clock.time)
         self._queue = queue
         self._driver = driver
         self._handle = handle
@@ -70,31 +75,49 @@ class Consumer:
             logger="consumer", consumer=config.id, queue=config.queue, function=config.func
         )
         self._security = security
+        self._paused = paused
         self._timeout = inf if config.timeout is None else config.timeout
         self._last_attempt = inf if queue.dead_letter is None else queue.dead_letter.max_attempts
         self._settler: Settler = self._settle_early  # bound once: each call is given it
         self._buffer: SimpleQueue[Delivery | None] = SimpleQueue()
         self._workers: list[gevent.Greenlet[..., None]] = []
         self._attachment: Attachment | None = None
-        self._stopping = False
+        self._switching = BoundedSemaphore()
+        self._running = False
+        self._taking = False
         self._calls: set[Call] = set()
 
     def start(self, exited: Callable[[BaseException | None], None]) -> None:  # noqa: ARG002 - a consumer ends only by stop
         """Starts the workers, then delivery."""
         config = self.config
-        self._stopping = False
+        self._running = True
         self._buffer = SimpleQueue()
         self._workers = [
             gevent.Greenlet.spawn(self._work, self._buffer) for _ in range(config.concurrency)
         ]
-        self._attachment = self._driver.attach(
-            config.queue, config.prefetch + config.concurrency, self._buffer
-        )
+        self.obey()
         self._log.info(
             "consumer started",
             concurrency=config.concurrency,
             prefetch=config.prefetch,
+            paused=self._attachment is None,
         )
+
+    def obey(self) -> None:
+        """Takes deliveries while it runs and its queue is not paused, else none.
+
+        Of what it holds by then, what is not begun goes back without spending an attempt. Blocks
+        for the driver; raises WippyError when that cannot attach.
+        """
+        with self._switching:  # attaching may take its time, and the answer change meanwhile
+            self._taking = self._running and self.config.queue not in self._paused
+            if self._taking and self._attachment is None:
+                credit = self.config.prefetch + self.config.concurrency
+                self._attachment = self._driver.attach(self.config.queue, credit, self._buffer)
+            elif not self._taking and self._attachment is not None:
+                attachment, self._attachment = self._attachment, None
+                attachment.detach()
+                self._give_back(self._buffered())
 
     def stop(self, timeout: float) -> None:
         """Stops in four steps, so that a handler that can finish does.
@@ -103,12 +126,10 @@ class Consumer:
         handlers are told; they have `timeout` seconds; what still runs is interrupted, its
         messages go back, and StopTimeout names them.
         """
-        if self._attachment is None:
+        if not self._running:
             return
-        self._stopping = True
-        self._attachment.detach()
-        self._attachment = None
-        self._give_back(self._buffered())
+        self._running = False
+        self.obey()
         for call in self._calls:
             call.cancelled = True
         for _ in self._workers:
@@ -120,6 +141,11 @@ class Consumer:
         if interrupted:
             raise StopTimeout(self.config.id, timeout, interrupted)
         self._log.info("consumer stopped")
+
+    @property
+    def connected(self) -> bool:
+        """Whether its broker can give it messages; false while it is stopped."""
+        return self._attachment is not None and self._attachment.connected
 
     @property
     def working(self) -> int:
@@ -140,13 +166,17 @@ class Consumer:
 
     def _process(self, delivery: Delivery) -> None:
         """Calls the function for one delivery and settles it exactly once."""
-        if self._stopping:  # it was on its way when delivery ended
+        if not self._taking:  # it was on its way when delivery ended
             self._apply(delivery, GIVE_BACK)
             return
         outcome = self._begin(delivery) or self._call(delivery)
         if outcome is SUCCESS:
-            self._apply(delivery, ACK)
+            # One that its handler has settled is counted as that, unless the consumer was first.
+            if self._apply(delivery, ACK) or self.config.auto_ack:
+                self.tally.successes += 1
             return
+        if self.config.auto_ack or not delivery.settled:
+            self.tally.failed(outcome)
         decision = self._decide(outcome, delivery)
         self._report(delivery, outcome, decision)
         self._apply(delivery, decision)
@@ -162,10 +192,10 @@ class Consumer:
 
     def _call(self, delivery: Delivery) -> Outcome:
         config, message = self.config, delivery.message
-        deadline = monotonic() + self._timeout
+        began = monotonic()
         call = Call(
             config.func,
-            deadline,
+            began + self._timeout,
             delivery,
             config.id,
             config.queue,
@@ -180,6 +210,7 @@ class Consumer:
             outcome = Failure(WippyError(f"internal error: {error}", kind=Kind.INTERNAL))
         finally:
             self._calls.discard(call)
+            self.tally.ran(delivery, began)
         if call.cancelled and isinstance(outcome, Failure):
             return Cancelled()  # stopping may well be what failed it: the attempt is not spent
         return outcome
@@ -191,9 +222,14 @@ class Consumer:
 
     def _settle_early(self, call: Call, outcome: Outcome) -> bool:
         """Settles while the handler still runs, when it asks for that itself."""
-        if call.delivery is None:
+        delivery = call.delivery
+        if delivery is None or not self._apply(delivery, self._decide(outcome, delivery)):
             return False
-        return self._apply(call.delivery, self._decide(outcome, call.delivery))
+        if outcome == SUCCESS:
+            self.tally.successes += 1
+        else:
+            self.tally.failed(outcome)
+        return True
 
     def _apply(self, delivery: Delivery, decision: Decision) -> bool:
         """Tells the driver; only the first decision about a delivery counts."""
@@ -206,6 +242,7 @@ class Consumer:
         match decision:
             case Release(delay, charged):
                 delivery.release(delay, charged)
+                self.tally.retries += charged
             case DeadLetter():
                 self._bury(delivery, decision)
         return True
@@ -223,6 +260,9 @@ class Consumer:
                 "dead letter not stored, retrying later", error=error.message, **_facts(delivery)
             )
             delivery.release(self.config.retry.max_delay, charged=True)
+            self.tally.retries += 1
+        else:
+            self.tally.dead_letters += 1
 
     def _report(self, delivery: Delivery, outcome: Outcome, decision: Decision) -> None:
         fields: dict[str, object] = _facts(delivery)

@@ -7,7 +7,7 @@ this contract as tests.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,6 +33,8 @@ class Capabilities:
     redelivers_at_tail: bool = True
     #: `info` is exact at every moment and tells every field.
     exact_info: bool = True
+    #: `peek`, `browse` and `pick`: messages can be looked at without being taken.
+    browse: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,14 @@ class QueueInfo:
     approximate: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A ready message that was looked at; `place` is its driver's own way to find it again."""
+
+    message: Message
+    place: object
+
+
 class Sink(Protocol):
     """Where a driver puts deliveries: a consumer's buffer. `put` never blocks."""
 
@@ -60,6 +70,13 @@ class Sink(Protocol):
 
 class Attachment(Protocol):
     """A consumer's subscription to one queue."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether deliveries can come, as far as is known by now; false once detached.
+
+        Asks nobody: a connection that broke silently counts until the driver has noticed.
+        """
 
     def detach(self) -> None:
         """Stops new deliveries; idempotent. What was delivered can still be settled."""
@@ -73,6 +90,17 @@ class Driver(Protocol):
     """
 
     capabilities: Capabilities
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker can be reached, as far as is known by now; false while stopped.
+
+        Asks nobody: a connection that broke silently counts until the driver has noticed.
+        """
+
+    @property
+    def reconnects(self) -> int:
+        """How often what was lost came back, connections of attachments included."""
 
     def start(self) -> None:
         """Connects; raises `WippyError` when that fails. May be called again after `stop`."""
@@ -120,8 +148,27 @@ class Driver(Protocol):
         A broker that cannot look without taking raises `WippyError` of kind INVALID that says so.
         """
 
+    def browse(self, queue: str) -> Iterator[Seen]:
+        """Yields the ready messages in delivery order, and changes nothing.
+
+        What comes or goes meanwhile may be seen or not; nothing is seen twice. Refused as `peek`.
+        """
+
+    def pick(self, queue: str, seen: Sequence[Seen]) -> list[Delivery]:
+        """Takes messages that were seen, in that order; the others stay where they are.
+
+        What is not ready any more is left out. Refused as `peek`.
+        """
+
     def take(self, queue: str, limit: int) -> list[Delivery]:
         """Takes up to `limit` ready messages, for an operator who repairs a queue."""
+
+    def flush(self, queue: str) -> None:
+        """Blocks until the broker has been told how picked and taken messages were settled.
+
+        After it, a crash of this process undoes none of that. Raises `WippyError` when the broker
+        cannot be reached.
+        """
 
     def purge(self, queue: str) -> int:
         """Removes all ready and delayed messages; returns how many. In flight ones stay."""

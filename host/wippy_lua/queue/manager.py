@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from secrets import token_hex
 
 import msgspec
 
 from wippy_lua.clock import Clock
-from wippy_lua.errors import Kind, QueueNotFound, WippyError
+from wippy_lua.errors import Kind, PublishError, QueueNotFound, WippyError
 from wippy_lua.queue.codec import encode
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.driver import Driver, QueueInfo
@@ -20,8 +20,8 @@ MAX_HEADERS = 100
 PUBLISH_TIMEOUT = 10.0
 NO_HEADERS: dict[str, Header] = {}
 
-#: Puts a dead letter where it belongs and removes the delivery's message.
-DeadLetterMove = Callable[[Delivery, Message], None]
+#: Puts a message where it belongs and removes that of the delivery.
+Move = Callable[[Delivery, Message], None]
 
 
 class PublishOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,6 +43,8 @@ class QueueManager:
         self._clock = clock
         self._drivers: dict[str, Driver] = {}
         self._routes: dict[str, tuple[QueueConfig, Driver]] = {}
+        #: How many messages of each queue were published here and are safe.
+        self.published: dict[str, int] = {}
         # Unique across processes by its first part, cheap by its second.
         self._ids = (f"{prefix}-{n:x}" for prefix in (token_hex(8),) for n in count(1))
 
@@ -53,6 +55,7 @@ class QueueManager:
     def add_queue(self, config: QueueConfig) -> None:
         """Makes a queue known; `declare` tells its driver."""
         self._routes[config.id] = config, self._drivers[config.driver]
+        self.published[config.id] = 0
 
     def declare(self, queue: str) -> None:
         """Creates the queue at its driver; raises WippyError as `Driver.declare_queue` does."""
@@ -61,6 +64,11 @@ class QueueManager:
     def config(self, queue: str) -> QueueConfig:
         """Returns a queue's configuration; raises QueueNotFound."""
         return self._route(queue)[0]
+
+    @property
+    def drivers(self) -> Mapping[str, Driver]:
+        """Every driver by its entry's ID."""
+        return self._drivers
 
     def driver(self, queue: str) -> Driver:
         """Returns the driver that holds a queue; raises QueueNotFound."""
@@ -110,16 +118,21 @@ class QueueManager:
         for message in messages:
             if len(message.body) > config.max_message_size:
                 raise _too_large(message, config)
-        if options is DEFAULT_OPTIONS:
-            driver.publish(queue, messages)
-            return
-        driver.publish(
-            queue,
-            messages,
-            delay=_seconds("delay", options.delay),
-            ttl=None if options.ttl is None else _seconds("ttl", options.ttl),
-            timeout=_seconds("timeout", options.timeout),
-        )
+        try:
+            if options is DEFAULT_OPTIONS:
+                driver.publish(queue, messages)
+            else:
+                driver.publish(
+                    queue,
+                    messages,
+                    delay=_seconds("delay", options.delay),
+                    ttl=None if options.ttl is None else _seconds("ttl", options.ttl),
+                    timeout=_seconds("timeout", options.timeout),
+                )
+        except PublishError as error:
+            self.published[queue] += len(messages) - len(error.failed)
+            raise
+        self.published[queue] += len(messages)
 
     def info(self, queue: str) -> QueueInfo:
         """Returns a queue's counts; raises QueueNotFound."""
@@ -131,16 +144,19 @@ class QueueManager:
         except KeyError:
             raise QueueNotFound(queue) from None
 
-    def dead_letter_move(self, config: QueueConfig) -> DeadLetterMove:
-        """Returns how a dead letter of this queue travels.
+    def dead_letter_move(self, config: QueueConfig) -> Move:
+        """Returns how a dead letter of this queue travels."""
+        if config.dead_letter is None:
+            raise ValueError(f"{config.id} has no dead-letter queue")
+        return self.way(config.id, config.dead_letter.queue)
+
+    def way(self, source: str, target: str) -> Move:
+        """Returns how a message travels from one queue to another.
 
         On one driver it is the driver's own move. Between two it is copied, then acked: a crash
         between the two repeats a message and loses none.
         """
-        if config.dead_letter is None:
-            raise ValueError(f"{config.id} has no dead-letter queue")
-        target = config.dead_letter.queue
-        if self.driver(target) is self.driver(config.id):
+        if self.driver(target) is self.driver(source):
             return lambda delivery, message: delivery.move(target, message)
 
         def copy_then_ack(delivery: Delivery, message: Message) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import TypeAlias
 
 import msgspec
@@ -49,6 +50,16 @@ def priority_of(message: Message) -> int:
     """Returns the broker priority, 0 to 9; any other `priority` header is carried but means 0."""
     value = message.headers.get("priority", 0)
     return value if type(value) is int and 0 <= value <= 9 else 0
+
+
+def header_number(value: int) -> int | float:
+    """Returns an integer of 64 bits as it is, and any other as the nearest float: so Lua has it."""
+    if -(2**63) <= value < 2**63:
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        return inf if value > 0 else -inf
 
 
 class Delivery:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from wippy_lua.registry.decode import Decoder
-from wippy_lua.registry.entry import Entry, Reference, Source
+from wippy_lua.registry.entry import Entry, Reference, Source, is_of_kind
 from wippy_lua.registry.files import display_name, read_file
-from wippy_lua.registry.kinds import KINDS, LATER_KINDS
+from wippy_lua.registry.kinds import KINDS
 from wippy_lua.registry.problem import Mark, Problem
 from wippy_lua.registry.suggest import did_you_mean
 from wippy_lua.registry.tree import Item, Node, describe, node_at, path_of, to_plain
@@ -27,6 +28,12 @@ class Declaration:
     mark: Mark
     folder: Path
     items: dict[str, Item]
+
+    def is_of(self, kinds: Collection[str]) -> bool:
+        """Tells whether its kind is one of `kinds`, or below one."""
+        item = self.items.get("kind")
+        kind = "" if item is None else str(item.node.value)
+        return any(is_of_kind(kind, wanted) for wanted in kinds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,7 @@ def build(declaration: Declaration, root: Path) -> Built:
 
 
 def _kind(declaration: Declaration, decoder: Decoder) -> str:
-    """Returns the kind when it is one of the design, whether it is built yet or not."""
+    """Returns the kind when there is such a one, and reports it otherwise."""
     item = declaration.items.get("kind")
     if item is None or item.node.value is None:
         decoder.report(declaration.mark, "missing field 'kind'")
@@ -72,11 +79,8 @@ def _kind(declaration: Declaration, decoder: Decoder) -> str:
     if not isinstance(kind, str):
         decoder.report(mark, f"kind must be a string, not {describe(item.node)}")
         return ""
-    if kind in LATER_KINDS:
-        decoder.report(mark, f"kind {kind!r} is not available in this version")
-        return kind
     if kind not in KINDS:
-        meant = did_you_mean(kind, [*KINDS, *LATER_KINDS])
+        meant = did_you_mean(kind, KINDS)
         decoder.report(mark, f"unknown kind {describe(item.node)}{meant}")
         return ""
     return kind

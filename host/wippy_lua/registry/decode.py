@@ -69,7 +69,7 @@ class Decoder:
             self.report(node.mark, f"{path} must be a map, not {describe(node)}")
             return None
         before = len(self.problems)
-        fields = _fields(struct_type)
+        fields = fields_of(struct_type)
         values: dict[str, object] = {}
         for name, item in node.value.items():
             if name in fields:
@@ -84,7 +84,7 @@ class Decoder:
 
     def value(self, node: Node, field_type: object, path: str) -> object:
         """Returns the value of one field."""
-        shape = _shape(field_type)
+        shape = shape_of(field_type)
         if shape.ref is not None:
             return self._reference(node, shape.ref, path)
         if shape.form in self._FORMS:
@@ -175,7 +175,7 @@ class Decoder:
         if not isinstance(node.value, dict):
             self._must(node, path, "a map")
             return {}
-        names = [str(name) for name in _shape(args[0]).args]
+        names = [str(name) for name in shape_of(args[0]).args]
         values: dict[str, object] = {}
         for key, item in node.value.items():
             if names and key not in names:
@@ -266,16 +266,18 @@ class Decoder:
 
 
 @cache
-def _fields(struct_type: type[msgspec.Struct]) -> Mapping[str, FieldInfo]:
+def fields_of(struct_type: type[msgspec.Struct]) -> Mapping[str, FieldInfo]:
+    """Returns the fields of a struct by name."""
     return {info.name: info for info in msgspec.structs.fields(struct_type)}
 
 
 @cache
-def _shape(field_type: object) -> Shape:
+def shape_of(field_type: object) -> Shape:
+    """Takes a field's type apart."""
     origin = get_origin(field_type)
     if origin is Annotated:
         inner, *markers = get_args(field_type)
-        shape = _shape(inner)
+        shape = shape_of(inner)
         form, ref, bounds = shape.form, shape.ref, shape.bounds
         for marker in markers:
             form = marker if isinstance(marker, Form) else form
@@ -284,7 +286,7 @@ def _shape(field_type: object) -> Shape:
         return Shape(shape.base, shape.args, form, ref, bounds)
     if origin in (Union, types.UnionType):
         # Only `X | None` occurs, and an empty value never gets here.
-        return _shape(next(arg for arg in get_args(field_type) if arg is not types.NoneType))
+        return shape_of(next(arg for arg in get_args(field_type) if arg is not types.NoneType))
     return Shape(origin or field_type, get_args(field_type))
 
 

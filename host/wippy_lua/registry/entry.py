@@ -104,6 +104,11 @@ class Entry:
     def name(self) -> str:
         return self.id.partition(":")[2]
 
+    @property
+    def is_test(self) -> bool:
+        """True for a function that `wippy-lua test` calls, and a run has no use for."""
+        return self.kind == "function.lua" and self.meta.get("type") == "test"
+
     def spec_as(self, spec_type: type[SpecT]) -> SpecT:
         """Returns the spec with its type; raises `TypeError` when the entry is of another kind."""
         if not isinstance(self.spec, spec_type):

@@ -43,6 +43,10 @@ MIB = 1024 * KIB
 GIB = 1024 * MIB
 
 
+#: For how long what a lost process held is not given to others.
+Lease = Annotated[Duration, Meta(ge=1, le=3600)]
+
+
 class Spec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The fields of one kind, decoded and in range; references are full IDs."""
 
@@ -106,7 +110,7 @@ class SqliteDriverSpec(Spec, frozen=True, kw_only=True):
 
     file: Name = "./data/queue.db"
     synchronous: Literal["full", "normal"] = "full"
-    lease: Annotated[Duration, Meta(ge=1, le=3600)] = 30.0
+    lease: Lease = 30.0
     lifecycle: Lifecycle = Lifecycle()
 
 
@@ -262,6 +266,23 @@ class MemoryStoreSpec(Spec, frozen=True, kw_only=True):
     cleanup_interval: Duration = 300.0
 
 
+class SqliteStoreSpec(Spec, frozen=True, kw_only=True):
+    """`store.sqlite`; several may share a file. A lost process's claims end after `lease`."""
+
+    file: Name = "./data/store.db"
+    synchronous: Literal["full", "normal"] = "full"
+    cleanup_interval: Duration = 300.0
+    lease: Lease = 30.0
+
+
+class RedisStoreSpec(Spec, frozen=True, kw_only=True):
+    """`store.redis`; without a `prefix` the keys begin with "wippy:" and the entry's ID."""
+
+    url: Name = "redis://127.0.0.1:6379/0"
+    prefix: Name | None = None
+    lease: Lease = 30.0
+
+
 class DirectorySpec(Spec, frozen=True, kw_only=True):
     """`fs.directory`: a folder that Lua may read."""
 
@@ -346,14 +367,9 @@ KINDS: Mapping[str, Row] = {
     "process.lua": Row(ProcessSpec, frozenset({"host", "pool"})),
     "process.service": Row(ProcessServiceSpec, frozenset({"host"})),
     "store.memory": Row(MemoryStoreSpec, frozenset({"lifecycle"})),
+    "store.redis": Row(RedisStoreSpec, frozenset({"lifecycle"})),
+    "store.sqlite": Row(SqliteStoreSpec, frozenset({"lifecycle"})),
     "fs.directory": Row(DirectorySpec, frozenset({"auto_init", "lifecycle", "mode"})),
     "security.policy": Row(PolicySpec),
     "host.config": Row(HostSpec),
 }
-
-#: Kinds that are designed and not built yet; naming one is no misspelling.
-LATER_KINDS = frozenset(
-    {
-        "store.sqlite",
-    }
-)

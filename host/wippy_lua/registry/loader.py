@@ -27,15 +27,18 @@ def load_folder(
     env: Mapping[str, str],
     overrides: Sequence[str] = (),
     modules: Collection[str] | None = None,
+    kinds: Collection[str] = ("",),
 ) -> Registry:
     """Returns the registry of a folder; a folder without any `_index.yaml` has an empty one.
 
-    `modules` are the names that entries may list; None checks none. Raises `ConfigError` with
-    every error of every file.
+    `modules` are the names that entries may list; None checks none. Entries that are not of
+    `kinds`, or below them, are as if they were not there. Raises `ConfigError` with every error
+    of every file.
     """
     loading = _Loading(env)
     loading.read(path)
     declarations, problems = apply_overrides(loading.declarations, overrides, env)
+    declarations = [each for each in declarations if each.is_of(kinds)]
     registry = Registry(path, modules=modules)
     problems += loading.problems + registry.fill(declarations)
     if problems:

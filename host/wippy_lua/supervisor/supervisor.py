@@ -137,6 +137,10 @@ class Supervisor:
         """Returns the state of every service by ID, in the order in which they were added."""
         return {name: unit.state for name, unit in self._units.items()}
 
+    def auto_started(self) -> list[str]:
+        """Returns the services that `start` starts by themselves."""
+        return [name for name, unit in self._units.items() if unit.spec.auto_start]
+
     def join(self, *names: str) -> None:
         """Blocks until none of these services (of all, when none is named) is active.
 

@@ -39,7 +39,6 @@ class SuiteBase:
     preserves_identity: ClassVar[bool] = True
     #: Messages are still there when the driver was stopped and started.
     survives_restart: ClassVar[bool] = True
-    can_peek: ClassVar[bool] = True
     #: `purge` reaches delayed messages, too.
     purges_delayed: ClassVar[bool] = True
     #: What has expired is not counted any more, though nobody has tried to deliver it.

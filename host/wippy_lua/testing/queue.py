@@ -62,7 +62,9 @@ class QueueTests(SuiteBase):
         QueueProbe(driver, config.id, self.patience).publish(b"m")
         assert QueueProbe(driver, alias.id, self.patience).attach().drain(1) == [b"m"]
 
-    @pytest.mark.parametrize("verb", ["publish", "attach", "info", "take", "purge", "peek"])
+    @pytest.mark.parametrize(
+        "verb", ["publish", "attach", "info", "take", "purge", "peek", "browse", "pick", "flush"]
+    )
     def test_a_queue_that_was_not_declared_is_not_found(self, driver: Driver, verb: str) -> None:
         calls: dict[str, Callable[[], object]] = {
             "publish": lambda: driver.publish("test:nowhere", [make_message()]),
@@ -71,6 +73,9 @@ class QueueTests(SuiteBase):
             "take": lambda: driver.take("test:nowhere", 1),
             "purge": lambda: driver.purge("test:nowhere"),
             "peek": lambda: driver.peek("test:nowhere", 1),
+            "browse": lambda: driver.browse("test:nowhere"),
+            "pick": lambda: driver.pick("test:nowhere", []),
+            "flush": lambda: driver.flush("test:nowhere"),
         }
         with pytest.raises(QueueNotFound, match="test:nowhere"):
             calls[verb]()
@@ -175,7 +180,7 @@ class QueueTests(SuiteBase):
         self, driver: Driver, queue: QueueProbe
     ) -> None:
         published = queue.publish(b"a", b"b", b"c")
-        if not self.can_peek:
+        if not self.capabilities.browse:
             with pytest.raises(WippyError) as caught:
                 driver.peek(queue.id, 2)
             assert caught.value.kind is Kind.INVALID
@@ -184,6 +189,102 @@ class QueueTests(SuiteBase):
         assert driver.peek(queue.id, 10) == published
         delivery = queue.attach().receive()
         assert (delivery.message.body, delivery.attempt) == (b"a", 1)
+
+    def test_browse_shows_all_that_is_ready_in_the_order_of_delivery(
+        self, driver: Driver, queue: QueueProbe
+    ) -> None:
+        if not self.capabilities.browse:
+            with pytest.raises(WippyError) as caught:
+                driver.browse(queue.id)
+            assert caught.value.kind is Kind.INVALID
+            return
+        assert list(driver.browse(queue.id)) == []
+        published = queue.publish(*[b"%d" % n for n in range(250)])
+        if self.capabilities.priority:
+            published[:0] = queue.publish(b"a", b"b", headers={"priority": 5})
+        held = driver.take(queue.id, 1)
+        assert [seen.message for seen in driver.browse(queue.id)] == published[1:]
+        held[0].ack()
+        assert queue.shows(ready=len(published) - 1)
+
+    def test_browsing_goes_on_while_what_was_seen_is_settled(
+        self, driver: Driver, queue: QueueProbe
+    ) -> None:
+        if not self.capabilities.browse:
+            return
+        published = queue.publish(*[b"%d" % n for n in range(60)])
+        found = []
+        for seen in driver.browse(queue.id):
+            found.append(seen.message)
+            [delivery] = driver.pick(queue.id, [seen])
+            delivery.ack()
+        assert found == published
+        assert queue.shows(ready=0)
+
+    def test_picked_messages_come_from_among_others_which_stay_as_they_are(
+        self, driver: Driver, queue: QueueProbe
+    ) -> None:
+        if not self.capabilities.browse:
+            with pytest.raises(WippyError) as caught:
+                driver.pick(queue.id, [])
+            assert caught.value.kind is Kind.INVALID
+            return
+        queue.publish(*[b"%d" % n for n in range(6)])
+        seen = list(driver.browse(queue.id))
+        acked, released, moved = driver.pick(queue.id, [seen[1], seen[3], seen[4]])
+        assert [d.message.body for d in (acked, released, moved)] == [b"1", b"3", b"4"]
+        assert {d.attempt for d in (acked, released, moved)} == {1}
+        assert queue.shows(ready=3, in_flight=3)
+        assert driver.pick(queue.id, seen[3:5]) == []
+        other = self.declare(driver)
+        acked.ack()
+        released.release(0.0, charged=True)
+        moved.move(other.id, moved.message)
+        inbox = queue.attach(credit=1)
+        deliveries = []
+        for _ in range(4):
+            deliveries.append(inbox.receive())
+            deliveries[-1].ack()
+        assert [(d.message.body, d.attempt) for d in deliveries] == [
+            (b"0", 1),
+            (b"2", 1),
+            (b"5", 1),
+            (b"3", 2),
+        ]
+        assert other.attach().drain(1) == [b"4"]
+        assert driver.pick(queue.id, seen) == []
+
+    def test_a_picked_message_goes_back_with_its_priority_and_its_end(
+        self, driver: Driver, queue: QueueProbe
+    ) -> None:
+        if not (self.capabilities.browse and self.capabilities.priority):
+            return
+        queue.publish(b"low")
+        queue.publish(b"high", headers={"priority": 7}, ttl=10 * self.unit)
+        picked = driver.pick(queue.id, list(driver.browse(queue.id))[:1])
+        picked[0].release(0.0, charged=False)
+        assert queue.shows(ready=2)
+        again = driver.take(queue.id, 1)[0]
+        assert (again.message.body, again.attempt) == (b"high", 1)
+        again.release(0.0, charged=False)
+        driver.flush(queue.id)
+        self.advance(10 * self.unit)
+        assert queue.attach().drain(1) == [b"low"]
+        assert queue.shows(ready=0)
+
+    def test_a_flush_returns_when_the_broker_knows_what_was_settled(
+        self, driver: Driver, queue: QueueProbe
+    ) -> None:
+        driver.flush(queue.id)
+        queue.publish(b"a", b"b", b"c")
+        acked, released, moved = driver.take(queue.id, 3)
+        other = self.declare(driver)
+        acked.ack()
+        released.release(0.0, charged=False)
+        moved.move(other.id, moved.message)
+        driver.flush(queue.id)
+        assert queue.shows(ready=1)
+        assert other.shows(ready=1)
 
     def test_taken_messages_are_in_flight_until_settled(
         self, driver: Driver, queue: QueueProbe
@@ -252,6 +353,29 @@ class QueueTests(SuiteBase):
             self.advance(self.lease + self.unit)
         again = queue.attach().receive()
         assert (again.message.body, again.attempt) == (b"m", 2)
+
+    def test_a_driver_is_connected_from_its_start_to_its_stop(self, driver: Driver) -> None:
+        assert driver.connected
+        driver.stop()
+        assert not driver.connected
+        driver.start()
+        assert driver.connected
+        assert driver.reconnects == 0  # a restart is no loss
+
+    def test_an_attachment_is_connected_until_it_is_detached(self, queue: QueueProbe) -> None:
+        queue.attach()
+        [attachment] = queue.attachments
+        assert eventually(lambda: attachment.connected, queue.patience)
+        attachment.detach()
+        assert not attachment.connected
+
+    def test_a_stop_of_the_driver_disconnects_its_attachments(
+        self, driver: Driver, queue: QueueProbe
+    ) -> None:
+        queue.attach()
+        [attachment] = queue.attachments
+        driver.stop()
+        assert not attachment.connected
 
     def test_stopping_twice_is_quiet_and_a_stopped_driver_refuses(
         self, driver: Driver, queue: QueueProbe

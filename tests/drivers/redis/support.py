@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from itertools import count
+from pathlib import Path
+from textwrap import dedent
 
 import gevent
 
@@ -16,6 +21,7 @@ from wippy_lua.testing.probe import Patience
 
 PATIENCE = Patience()
 LEASE = 1.0
+ROOT = Path(__file__).parents[3]
 NAMES = (f"tasks{n}" for n in count(1))
 
 
@@ -38,3 +44,17 @@ def base_of(queue: QueueProbe) -> str:
 def settle_down() -> None:
     """Lets a reader find nothing and wait on the server."""
     gevent.sleep(0.2)
+
+
+def run_python(program: str) -> str:
+    """Returns what a program says in a process that nobody has patched."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "host")}
+    done = subprocess.run(
+        [sys.executable, "-c", dedent(program)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    return done.stdout + done.stderr

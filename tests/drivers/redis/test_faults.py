@@ -10,27 +10,27 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from textwrap import dedent
 
 import gevent
 import pytest
 
 from tests.drivers.proxy import Proxy
 from tests.drivers.redis.server import RedisServer
+from tests.drivers.redis.support import ROOT, run_python
 from tests.host.apps import Gate, make_host, wait_for
 from wippy_lua.clock import SystemClock
 from wippy_lua.errors import Kind, WippyError
 from wippy_lua.log import NullLog
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.drivers.redis.driver import RedisDriver
-from wippy_lua.queue.drivers.redis.wire import Server
+from wippy_lua.queue.drivers.redis.reader import LONGEST_READ
 from wippy_lua.queue.message import Delivery
+from wippy_lua.redis.wire import silence_within
 from wippy_lua.testing import QueueProbe
 from wippy_lua.testing.probe import Patience
 
 pytestmark = pytest.mark.network
 
-ROOT = Path(__file__).parents[3]
 LEASE = 1.0
 QUEUE = QueueConfig("app:tasks", "app:redis", "tasks")
 
@@ -267,10 +267,9 @@ def test_a_handler_that_takes_three_leases_runs_once(server: RedisServer, tmp_pa
 
 
 def test_a_reader_that_waited_for_room_does_not_trust_its_connection_after_a_silence(
-    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    server: RedisServer,
 ) -> None:
     """Else it would ask over it, and wait once more as long as the wire has."""
-    monkeypatch.setattr(Server.connect, "__defaults__", (0.5,))
     with Proxy(server.port) as proxy:
         url = f"redis://127.0.0.1:{proxy.port}/0"
         driver = RedisDriver(url, SystemClock(), NullLog(), lease=LEASE)
@@ -286,6 +285,33 @@ def test_a_reader_that_waited_for_room_does_not_trust_its_connection_after_a_sil
         assert inbox.receive().message.body == b"second"
         assert time.monotonic() - began < 4.0
         driver.stop()
+
+
+def test_a_read_that_waits_on_a_dead_connection_ends_when_the_wire_hears_nothing(
+    server: RedisServer,
+) -> None:
+    """Else what was published meanwhile would wait for LONGEST_READ and a silence more."""
+    with Proxy(server.port) as proxy:
+        url = f"redis://127.0.0.1:{proxy.port}/0"
+        driver = RedisDriver(url, SystemClock(), NullLog(), lease=LEASE)
+        driver.start()
+        driver.declare_queue(QUEUE)
+        queue = QueueProbe(driver, QUEUE.id, Patience())
+        inbox = queue.attach(credit=1)
+        gevent.sleep(0.1)
+        proxy.strand()
+        began = time.monotonic()
+        queue.publish(b"m")
+        assert inbox.receive().message.body == b"m"
+        assert time.monotonic() - began < LONGEST_READ
+        driver.stop()
+
+
+@pytest.mark.parametrize(("lease", "seconds"), [(1.0, 1.0), (12.0, 3.0), (30.0, 5.0), (300.0, 5.0)])
+def test_the_silence_after_which_a_server_is_gone_is_a_quarter_of_a_lease_within_bounds(
+    lease: float, seconds: float
+) -> None:
+    assert silence_within(lease) == seconds
 
 
 @contextmanager
@@ -372,19 +398,6 @@ def test_what_is_settled_keeps_its_credit_until_the_server_knows(
     assert inbox.is_quiet()
     wire._greenlet = gevent.spawn(wire._run)
     assert [delivery.message.body for delivery in inbox.receive_many(2)] == [b"3", b"4"]
-
-
-def run_python(program: str) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "host")}
-    done = subprocess.run(
-        [sys.executable, "-c", dedent(program)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    return done.stdout + done.stderr
 
 
 def test_an_unpatched_process_is_told_what_to_call() -> None:

@@ -65,6 +65,33 @@ def test_a_body_arrives_whose_description_nobody_understands(
     assert queue.attach().drain(1) == [b"x"]
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"_origin": b"\xff", "payload": "x"},
+        {"_origin": "never", "payload": "x"},
+        {"_origin": "9" * 400 + "-1", "payload": "x"},
+        {"_attempts": "9" * 5000, "payload": "x"},
+        {"_attempts": "many", "_expires": "never", "payload": "x"},
+        {"_meta": b"\x95\x01\xa1\xff\xa1t\x80\xcb" + bytes(8), "body": "x"},
+    ],
+)
+def test_fields_of_our_names_that_another_program_wrote_keep_nothing_up(
+    driver: RedisDriver, client: redis.Redis, fields: Any
+) -> None:
+    (queue,) = declare(driver)
+    client.xadd(base_of(queue), fields)
+    age = queue.info().oldest_age
+    assert age == pytest.approx(0, abs=60)
+    queue.publish(b"next")
+    inbox = queue.attach()
+    delivery = inbox.receive()
+    delivery.release(0.0, charged=True)
+    assert sorted(inbox.drain(2)) == [b"next", b"x"]
+    assert queue.shows(ready=0)
+    assert queue.info().oldest_age is None
+
+
 def test_messages_that_were_there_before_the_queue_are_delivered(
     driver: RedisDriver, client: redis.Redis
 ) -> None:

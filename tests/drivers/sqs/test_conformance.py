@@ -14,7 +14,6 @@ pytestmark = pytest.mark.network
 
 class TestConformance(DriverSuite):
     capabilities = CAPABILITIES
-    can_peek = False
     purges_delayed = False
     counts_without_expired = False
     largest_body = 700 * 1024  # As base64 it has to fit into 1 MiB.

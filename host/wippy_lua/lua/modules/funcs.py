@@ -179,8 +179,7 @@ class FuncsModule:
 
 
 def _forget(call: Call, child: Call, _greenlet: object) -> None:
-    if call.children is not None:
-        call.children.discard(child)
+    call.leave(child)
 
 
 def _context(packed: bytes) -> Mapping[str, bytes]:

@@ -50,8 +50,12 @@ class LoggerModule:
         self._log.info(_text(text), logger="print", **call.facts(), caller=_text(caller))
 
 
-#: Names that a line has already; a script's field of that name gets an underscore.
-_TAKEN = frozenset({"time", "level", "msg", "event", "logger", "exc_info", "stack_info"})
+#: Names that a line has already, and those that mean something to structlog, its parameters and its
+#: renderers; a script's field of that name gets an underscore.
+_TAKEN = frozenset(
+    {"time", "level", "msg", "event", "logger", "exc_info", "stack_info", "exception", "stack"}
+    | {"self", "method_name"}
+)
 
 
 def _fields(packed: bytes) -> dict[str, object]:

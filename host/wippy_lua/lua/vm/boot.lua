@@ -14,6 +14,7 @@ local load = load
 local TEXT, JSON = 0, 1 -- anything else is MessagePack
 
 local vm = part("tools", preempt, sandbox, codec, part("later"))
+part("objects", vm)
 local wrap = part("host", preempt, codec, native, vm)
 local modules = part("modules", sandbox, native, vm, wrap)
 
@@ -126,6 +127,9 @@ local function has_failed(first, second)
   return first == false
 end
 
+--- Tells by what a function of the app returned whether it failed, as a handler does.
+vm.has_failed = has_failed
+
 local function outcome(ok, first, second)
   disarm()
   body = nil
@@ -206,7 +210,7 @@ end
 local function read_arguments(bytes)
   local arguments, problem = codec.msgpack_decode(bytes)
   if problem then
-    error(problem, 0)
+    error(vm.error("the arguments do not decode: " .. problem, "Invalid", false), 0)
   end
   local count = #arguments
   for i = 1, count do

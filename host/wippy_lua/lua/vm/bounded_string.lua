@@ -236,7 +236,7 @@ function bounded.gsub(s, p, repl, most)
 end
 
 local bounded_utf8 = {
-  char = utf8.char,
+  char = weighed(utf8.char, "char"),
   charpattern = utf8.charpattern,
   codepoint = weighed_many(utf8.codepoint, "codepoint"),
   codes = utf8.codes,

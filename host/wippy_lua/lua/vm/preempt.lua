@@ -6,7 +6,8 @@
 
 local tick, count = ...
 
-local error, pcall, sethook = error, pcall, debug.sethook
+local error, pcall, gethook, sethook = error, pcall, debug.gethook, debug.sethook
+local memory = collectgarbage
 
 -- The error that ends a call. It says nothing: that a call is being ended is told by `killed`, and
 -- whatever could catch an error raises it again then (see sandbox.lua). A string, because it may
@@ -19,6 +20,13 @@ local MEMORY = "not enough memory"
 local UNHOOKED_CALL = 40
 local BUDGET = 1000
 
+-- One instruction can work on all of a VM's memory, so the looks come closer together as that grows,
+-- in steps: count times memory stays what it is at FREE_MEMORY.
+local FREE_MEMORY = 2048 -- KiB
+local STEPS = 3 -- each of half the count, at twice the memory
+
+local hook
+local every = count -- VM instructions to the next look
 local killed = false
 local budget = BUDGET
 
@@ -30,8 +38,38 @@ local function check()
   end
 end
 
-local function hook()
+-- Sets how soon the next look comes by the memory in use.
+local function pace()
+  if not count then
+    return
+  end
+  local used, step = memory("count"), 0
+  while used > FREE_MEMORY << step and step < STEPS do
+    step = step + 1
+  end
+  every = count >> step
+end
+
+-- To set a hook takes time in proportion to the depth of the stack.
+local function set_count(wanted)
+  local _, _, present = gethook()
+  if present ~= wanted then
+    sethook(hook, "", wanted)
+  end
+end
+
+function hook()
   check()
+  pace()
+  set_count(every)
+end
+
+--- Looks now, and again soon: for C functions that are given, or may give, something large.
+local function look()
+  check()
+  if count then
+    set_count(count >> STEPS)
+  end
 end
 
 --- Sets the hook on the running thread, or on `thread`.
@@ -40,9 +78,9 @@ local function arm(thread)
     return
   end
   if thread then
-    sethook(thread, hook, "", count)
+    sethook(thread, hook, "", every)
   else
-    sethook(hook, "", count)
+    sethook(hook, "", every)
   end
 end
 
@@ -70,7 +108,7 @@ local function unhooked(fn, value)
   end
   sethook(hook, "")
   local ok, first, second, third = pcall(fn, value)
-  sethook(hook, "", count)
+  sethook(hook, "", every)
   if not ok then
     error(first, 0)
   end
@@ -91,6 +129,7 @@ end
 local function reset()
   killed = false
   budget = BUDGET
+  pace()
 end
 
 return {
@@ -101,6 +140,7 @@ return {
   is_final = is_final,
   kill = kill,
   killed = function() return killed end,
+  look = look,
   reset = reset,
   spend = spend,
   unhooked = unhooked,

@@ -19,7 +19,8 @@ local real = {
   select = select,
   setmetatable = setmetatable,
 }
-local error, pcall, rawget, type = error, pcall, rawget, type
+local error, pcall, rawequal, rawget, type = error, pcall, rawequal, rawget, type
+local metatable_of = debug.getmetatable
 
 -- The compiler is C code, which no hook interrupts, and some sources take it time in proportion to
 -- their length squared.
@@ -164,9 +165,30 @@ local function safe_rawset(t, key, value)
   return real.rawset(t, key, value)
 end
 
+local MAX_CALLS = 8 -- `__call` metamethods that are not functions, one behind the other
+
+-- To call a ring of these takes C for ever. One that is closed by an assignment is beyond us.
+local function is_long_chain(t, callable)
+  for _ = 1, MAX_CALLS do
+    if type(callable) ~= "table" then
+      return false
+    elseif rawequal(callable, t) then
+      return true
+    end
+    local metatable = metatable_of(callable)
+    callable = metatable and rawget(metatable, "__call")
+  end
+  return true
+end
+
 local function safe_setmetatable(t, metatable)
-  if type(metatable) == "table" and rawget(metatable, "__gc") ~= nil then
-    error("__gc is not allowed: finalizers run where nothing can stop them", 2)
+  if type(metatable) == "table" then
+    if rawget(metatable, "__gc") ~= nil then
+      error("__gc is not allowed: finalizers run where nothing can stop them", 2)
+    end
+    if is_long_chain(t, rawget(metatable, "__call")) then
+      error("__call is not allowed: a chain of callable tables without an end", 2)
+    end
   end
   return real.setmetatable(t, metatable)
 end
@@ -220,7 +242,7 @@ end
 
 for _, name in ipairs({
   "assert", "error", "getmetatable", "ipairs", "next", "pairs", "rawequal", "rawget", "rawlen",
-  "select", "tonumber", "tostring", "type",
+  "select", "tostring", "type",
 }) do
   env[name] = _G[name]
 end
@@ -232,6 +254,7 @@ env.load = safe_load
 env.pcall = safe_pcall
 env.rawset = safe_rawset
 env.setmetatable = safe_setmetatable
+env.tonumber = bounded.tonumber
 env.xpcall = safe_xpcall
 env.coroutine = freeze({
   close = safe_close,
@@ -255,6 +278,9 @@ function string_metatable.__index(_, key)
   return string_metatable.__index[key]
 end
 string_metatable.__metatable = false
+for name, operate in real.next, bounded.arithmetic(string_metatable) do
+  string_metatable[name] = operate
+end
 
 return {
   env = env,

@@ -63,6 +63,7 @@ class Connection:
         self.drained = Event()
         self.drained.set()
         self._socket: socket.socket | None = None
+        self._buffer = memoryview(bytearray(READ_SIZE))
         self._control: SimpleQueue[tuple[str, dict[str, Any]] | None] = SimpleQueue()
         self._channels: dict[int, Channel] = {}
         self._free: list[int] = []
@@ -282,18 +283,23 @@ class Connection:
         # memory does not read for as long as it likes. It sends heartbeats all the same.
         try:
             with gevent.Timeout(self._silence) as limit:
-                return bytes(connected.recv(READ_SIZE))
+                return self._read_once(connected)
         except gevent.Timeout as fired:
             if fired is not limit:
                 raise
         # In a process that stood still longer than this, the timer comes before the data.
         connected.settimeout(0.0)
         try:
-            return bytes(connected.recv(READ_SIZE))
+            return self._read_once(connected)
         except (BlockingIOError, ssl.SSLWantReadError):
             raise TimeoutError(f"nothing heard for {self._silence:g}s") from None
         finally:
             connected.settimeout(None)
+
+    def _read_once(self, connected: socket.socket) -> bytes:
+        # Into one buffer: a large one for each read, cut to the few bytes that came, would leave
+        # the heap in pieces that nobody can use.
+        return bytes(self._buffer[: connected.recv_into(self._buffer)])
 
     def _dispatch(self, kind: int, number: int, payload: bytes) -> None:
         if number:

@@ -7,7 +7,8 @@ the number of its attempts, and acked when the broker has confirmed the copy.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 import gevent
@@ -15,7 +16,7 @@ from gevent.event import Event
 from gevent.queue import SimpleQueue
 
 from wippy_lua.clock import Clock
-from wippy_lua.errors import WippyError
+from wippy_lua.errors import Kind, WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.driver import Sink
 from wippy_lua.queue.drivers.amqp import wire
@@ -34,6 +35,9 @@ from wippy_lua.queue.drivers.amqp.wire import Properties
 from wippy_lua.queue.message import Delivery, Message
 
 RESUME_SECONDS: Final = 1.0  #: before a consumer that the broker has cancelled asks again
+#: Seconds for what is on its way to a consumer that ends, and between looks whether all is there.
+ARRIVAL_SECONDS: Final = 0.05
+ARRIVAL_LOOK: Final = 0.005
 
 #: Stores a dead letter on a queue, by its ID; raises WippyError.
 Move = Callable[[str, Message], None]
@@ -68,6 +72,21 @@ class Settlements:
         self._returned: list[int] = []
         self._beyond: set[int] = set()
         self._floor = 0  # Everything up to here is settled.
+        self._is_held = False
+
+    @property
+    def unsent(self) -> int:
+        """How many were settled that the broker does not know of."""
+        return len(self._fresh) + len(self._returned)
+
+    def hold(self) -> None:
+        """Tells the broker nothing until `let_go`."""
+        self._is_held = True
+
+    def let_go(self) -> None:
+        """Tells the broker what was settled meanwhile."""
+        self._is_held = False
+        self._channel.connection.send_later(self)
 
     def ack(self, tag: int) -> None:
         self._wake()
@@ -80,6 +99,8 @@ class Settlements:
 
     def drain(self) -> bytes:
         """Returns the frames of what was settled since the last time."""
+        if self._is_held:
+            return b""
         fresh, returned = self._fresh, self._returned
         self._fresh, self._returned = [], []
         number = self._channel.number
@@ -133,6 +154,15 @@ class Copier:
             self._idle.wait(timeout)
             self._greenlet.kill()
             self._greenlet = None
+
+    def flush(self, timeout: float) -> None:
+        """Waits until all copies are settled; raises WippyError of kind TIMEOUT."""
+        if not self._idle.wait(timeout):
+            raise WippyError(
+                f"RabbitMQ has not confirmed within {timeout:g}s what was given back",
+                kind=Kind.TIMEOUT,
+                retryable=True,
+            )
 
     def put(self, copy: Copy) -> None:
         """Takes a copy, to be sent when its turn comes."""
@@ -287,6 +317,14 @@ class Intake:
             if delivery is not None:
                 return delivery
 
+    def flush(self) -> None:
+        """Returns when the broker has all acks so far; raises WippyError."""
+        if self._channel is not None:
+            # It answers in order, and acks go before calls. Any call would do: this one changes
+            # nothing for a channel that has no consumer. On one that is lost it raises, and what
+            # was not acked has come back.
+            self._channel.call("basic.qos", prefetch_count=0)
+
     def receive(
         self, fields: dict[str, Any], properties: Properties, body: bytes
     ) -> AmqpDelivery | None:
@@ -322,6 +360,27 @@ class Intake:
             self.ack(delivery.tag)  # It would expire before anybody could have it.
             return
         self._copier.put(Copy(self._copier, delivery, self._queue, delay, attempts))
+
+    @contextmanager
+    def complete(self, credit: int) -> Iterator[None]:
+        """Settles nothing meanwhile, and first waits for what the broker has sent.
+
+        It takes back what is on its way to a consumer that ends, and quorum queues charge an
+        attempt for that. Who has all of its credit, and settles nothing, gets no more.
+        """
+        settlements = self._settlements
+        if settlements is None:
+            yield
+            return
+        settlements.hold()
+        looks = round(ARRIVAL_SECONDS / ARRIVAL_LOOK)
+        while looks and self.is_open and self._unsettled + settlements.unsent < credit:
+            gevent.sleep(ARRIVAL_LOOK)
+            looks -= 1
+        try:
+            yield
+        finally:
+            settlements.let_go()
 
     def retire(self) -> None:
         """Closes the channel once everything is settled."""
@@ -360,13 +419,19 @@ class Subscription:
         self._forget = forget
         self._log = log.bind(queue=queue.name)
         self._attached = True
+        self._consumes = False
         self._connection: Connection | None = None
         self._channel: Channel | None = None
         self._intake: Intake | None = None
         self._resuming: gevent.Greenlet[..., None] | None = None
 
+    @property
+    def connected(self) -> bool:
+        return self._attached and self._consumes
+
     def open(self, connection: Connection) -> None:
         """Begins to consume on a new connection; raises WippyError."""
+        self._consumes = False
         intake = self._intake = self._new_intake(self._queue)
         self._connection = connection
         put = self._sink.put
@@ -380,10 +445,13 @@ class Subscription:
                 if delivery is not None:
                     put(delivery)
             elif name == "basic.cancel":
+                self._consumes = False
                 self.resume("the broker has cancelled the consumer")
 
         def on_closed(error: WippyError) -> None:
             intake.lost()
+            if self._intake is intake:
+                self._consumes = False
             self.resume(error.message)
 
         channel = connection.channel(on_event, on_closed)
@@ -392,6 +460,7 @@ class Subscription:
         channel.call("basic.qos", prefetch_count=self._credit)
         # The tag is the client's choice, and unique only within the channel.
         channel.call("basic.consume", queue=self._queue.name, consumer_tag="c")
+        self._consumes = channel.is_open
         if not self._attached:
             channel.close()  # It was detached meanwhile.
             intake.lost()
@@ -405,13 +474,15 @@ class Subscription:
         if self._resuming is not None:
             self._resuming.kill()
             self._resuming = None
-        if self._channel is not None and self._channel.is_open:
+        intake = self._intake
+        if intake is not None and self._channel is not None and self._channel.is_open:
             try:
-                self._channel.call("basic.cancel", consumer_tag="c")
+                with intake.complete(self._credit):
+                    self._channel.call("basic.cancel", consumer_tag="c")
             except WippyError as error:
                 self._log.debug("consumer ended before it was cancelled", error=error.message)
-        if self._intake is not None:
-            self._intake.retire()
+        if intake is not None:
+            intake.retire()
 
     def resume(self, reason: str) -> None:
         """Consumes again in a while, if the connection is still there: a new one does it anyway."""

@@ -8,7 +8,7 @@ of queues (`amqp_queues`), releases by copies (`amqp_consumer`), bounds by those
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Final
 
@@ -18,7 +18,7 @@ from wippy_lua.clock import Clock
 from wippy_lua.errors import ConfigError, Kind, PublishError, QueueFull, QueueNotFound, WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.config import QueueConfig
-from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Sink
+from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Seen, Sink
 from wippy_lua.queue.drivers.amqp.connection import Connection
 from wippy_lua.queue.drivers.amqp.consumer import Copier, Intake, Subscription
 from wippy_lua.queue.drivers.amqp.link import Link
@@ -41,6 +41,7 @@ from wippy_lua.registry.problem import Problem
 
 MOVE_TIMEOUT: Final = 10.0  #: seconds that storing a dead letter may take
 REBIRTH_PAUSE: Final = 0.5  #: seconds before a queue that was deleted is declared again
+FLUSH_TIMEOUT: Final = 10.0  #: how long an operator's flush waits for copies
 FLUSH_SECONDS: Final = 2.0  #: how long a stop waits for copies of released messages
 
 
@@ -63,6 +64,7 @@ class AmqpDriver:
             priority=settings.queue_type == "classic",
             atomic_move=False,
             exact_info=False,
+            browse=False,
         )
         self._settings = settings
         self._clock = clock
@@ -77,6 +79,14 @@ class AmqpDriver:
         self._taken: dict[str, Intake] = {}
 
     # Its life
+
+    @property
+    def connected(self) -> bool:
+        return self._link.is_up and self._publisher.is_up
+
+    @property
+    def reconnects(self) -> int:
+        return self._link.reconnects + self._publisher.reconnects
 
     def start(self) -> None:
         if self._link.is_running:
@@ -100,7 +110,6 @@ class AmqpDriver:
     def _prepare(self, connection: Connection) -> None:
         """Makes a new connection what the last one was: the queues, then their consumers."""
         self._broker.use(connection)
-        self._taken.clear()
         for queue in list(self._by_name.values()):
             try:
                 queue.declare(queue.name)
@@ -190,11 +199,15 @@ class AmqpDriver:
 
     def peek(self, queue: str, limit: int) -> list[Message]:  # noqa: ARG002 - it is refused
         self._find(queue)
-        raise WippyError(
-            "RabbitMQ cannot show messages without delivering them, which counts as an attempt",
-            kind=Kind.INVALID,
-            retryable=False,
-        )
+        raise _not_without_delivering()
+
+    def browse(self, queue: str) -> Iterator[Seen]:
+        self._find(queue)
+        raise _not_without_delivering()
+
+    def pick(self, queue: str, seen: Sequence[Seen]) -> list[Delivery]:  # noqa: ARG002 - it is refused
+        self._find(queue)
+        raise _not_without_delivering()
 
     def take(self, queue: str, limit: int) -> list[Delivery]:
         target = self._find(queue)
@@ -210,6 +223,12 @@ class AmqpDriver:
                 break
             taken.append(delivery)
         return taken
+
+    def flush(self, queue: str) -> None:
+        intake = self._taken.get(self._find(queue).name)
+        self._copier.flush(FLUSH_TIMEOUT)
+        if intake is not None:
+            intake.flush()
 
     def purge(self, queue: str) -> int:
         target = self._find(queue)
@@ -295,6 +314,14 @@ class AmqpDriver:
             failed |= {start + index: error for index, error in some.items()}
             start += count
         return failed
+
+
+def _not_without_delivering() -> WippyError:
+    return WippyError(
+        "RabbitMQ cannot show messages without delivering them, which counts as an attempt",
+        kind=Kind.INVALID,
+        retryable=False,
+    )
 
 
 def _raise_failures(failed: Mapping[int, WippyError], count: int) -> None:

@@ -32,6 +32,7 @@ class Link:
         self._error: WippyError = unavailable("the amqp driver is not started")
         self._up = Event()
         self._keeper: gevent.Greenlet[..., None] | None = None
+        self.reconnects = 0
 
     def start(self) -> None:
         """Connects; raises WippyError when that fails the first time."""
@@ -56,6 +57,10 @@ class Link:
         if self._connection is None or self._connection.error is not None:
             raise self._error
         return self._connection
+
+    @property
+    def is_up(self) -> bool:
+        return self._connection is not None and self._connection.error is None
 
     @property
     def is_running(self) -> bool:
@@ -84,6 +89,7 @@ class Link:
                 self._error = connection.error
             self._log.warning("connection lost", error=self._error.message)
             connection = self._reconnect()
+            self.reconnects += 1
             self._log.info("connected again")
 
     def _reconnect(self) -> Connection:

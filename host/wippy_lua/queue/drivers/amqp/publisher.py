@@ -189,6 +189,14 @@ class Publisher:
         #: Bytes of the largest frame that the broker takes, as it said the last time.
         self.max_frame = MAX_FRAME
 
+    @property
+    def is_up(self) -> bool:
+        return self._link.is_up
+
+    @property
+    def reconnects(self) -> int:
+        return self._link.reconnects
+
     def start(self) -> None:
         self._link.start()
 

@@ -410,6 +410,8 @@ def _decode_value(data: bytes, at: int) -> tuple[Any, int]:
     size = _RAW_SIZES.get(letter)
     if size is None:  # x, A, F: their length comes first
         size = 4 + _U32.unpack_from(data, at)[0]
+    if at + size > len(data):
+        raise ProtocolError("a table ends too early")
     return Raw(letter, data[at : at + size]), at + size
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import inf
 from typing import Final
 
@@ -10,7 +10,7 @@ from wippy_lua.clock import Clock
 from wippy_lua.errors import Kind, PublishError, QueueFull, QueueNotFound, WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.config import QueueConfig
-from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Sink
+from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Seen, Sink
 from wippy_lua.queue.drivers.memory.queue import MemoryQueue, Publisher, find_queue
 from wippy_lua.queue.drivers.options import check_known, conflict, max_length_of
 from wippy_lua.queue.message import Delivery, Message
@@ -29,12 +29,17 @@ class MemoryDriver:
     """Keeps the queues of one process; nothing of it reaches a disk."""
 
     capabilities = Capabilities(durable=False)
+    reconnects = 0  #: there is nothing that could be lost
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._running = False
         self._queues: dict[str, MemoryQueue] = {}
         self._by_name: dict[str, MemoryQueue] = {}
+
+    @property
+    def connected(self) -> bool:
+        return self._running
 
     def start(self) -> None:
         """Goes on with the messages that are there."""
@@ -99,8 +104,18 @@ class MemoryDriver:
     def peek(self, queue: str, limit: int) -> list[Message]:
         return find_queue(self._queues, queue).peek(limit)
 
+    def browse(self, queue: str) -> Iterator[Seen]:
+        return find_queue(self._queues, queue).browse()
+
+    def pick(self, queue: str, seen: Sequence[Seen]) -> list[Delivery]:
+        return self._serving(queue).pick(seen)
+
     def take(self, queue: str, limit: int) -> list[Delivery]:
         return self._serving(queue).take(limit)
+
+    def flush(self, queue: str) -> None:
+        """Does nothing: a settlement is done when it returns."""
+        find_queue(self._queues, queue)
 
     def purge(self, queue: str) -> int:
         return find_queue(self._queues, queue).purge()

@@ -24,7 +24,7 @@ from gevent.event import Event
 
 from wippy_lua.clock import Clock, Timer
 from wippy_lua.errors import QueueNotFound, WippyError
-from wippy_lua.queue.driver import QueueInfo, Sink
+from wippy_lua.queue.driver import QueueInfo, Seen, Sink
 from wippy_lua.queue.message import Delivery, Message, priority_of
 
 #: Seconds between two runs of a queue's timer, at least: a flood of expiries shares them.
@@ -88,6 +88,10 @@ class MemoryAttachment:
         self.free = credit
         self.put = sink.put
         self.attached = True
+
+    @property
+    def connected(self) -> bool:
+        return self.attached
 
     def detach(self) -> None:
         self.queue.detach(self)
@@ -449,8 +453,23 @@ class MemoryQueue:
         return max(self._clock.time() - oldest, 0.0)
 
     def peek(self, limit: int) -> list[Message]:
+        return [seen.message for seen in islice(self.browse(), limit)]
+
+    def browse(self) -> Iterator[Seen]:
         self._catch_up()
-        return [delivery.message for delivery in islice(self._ready, limit)]
+        yield from (Seen(d.message, d) for d in tuple(self._ready) if d.state == _READY)
+
+    def pick(self, seen: Sequence[Seen]) -> list[Delivery]:
+        self._catch_up()
+        picked: list[Delivery] = []
+        for each in seen:
+            delivery = each.place
+            if isinstance(delivery, MemoryDelivery) and delivery.state == _READY:
+                delivery.state = _IN_FLIGHT
+                self._ready.bury()
+                picked.append(delivery)
+        self.pump()
+        return picked
 
     def take(self, limit: int) -> list[Delivery]:
         self._catch_up()

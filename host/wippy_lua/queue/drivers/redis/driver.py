@@ -6,49 +6,48 @@ script, `script.lua`; this side decides when to ask. Needs a process that gevent
 
 from __future__ import annotations
 
-import os
-import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from importlib.resources import files
 from itertools import count
-from secrets import token_hex
 from typing import Final, cast
 
 import gevent
-from gevent.monkey import is_module_patched
 
 from wippy_lua.clock import Clock
 from wippy_lua.errors import Kind, QueueNotFound, WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.config import QueueConfig
-from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Sink
+from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Seen, Sink
 from wippy_lua.queue.drivers.options import check_known, conflict, max_length_of
 from wippy_lua.queue.message import Delivery, Message, priority_of
+from wippy_lua.queue.pages import browse_pages
+from wippy_lua.redis import check_patched, identity, needed_by
 from wippy_lua.registry.entry import Entry
 from wippy_lua.registry.kinds import RedisDriverSpec
 
-try:
-    from wippy_lua.queue.drivers.redis.delivery import Holder
+KIND: Final = "queue.driver.redis"
+
+with needed_by(KIND):
+    from wippy_lua.queue.drivers.redis.delivery import Holder, RedisDelivery
     from wippy_lua.queue.drivers.redis.entry import (
         FORMAT,
         Item,
+        Place,
+        batches,
         decode_entry,
         encode_meta,
+        place_of,
         published_at,
     )
     from wippy_lua.queue.drivers.redis.keeper import Keeper
     from wippy_lua.queue.drivers.redis.outbox import Outbox, Publication
     from wippy_lua.queue.drivers.redis.reader import ReadingHolder, RedisAttachment
-    from wippy_lua.queue.drivers.redis.wire import Server, Undeclared, Wire, stopped
-except ModuleNotFoundError as missing:
-    if missing.name not in ("redis", "hiredis"):
-        raise
-    raise WippyError(
-        'queue.driver.redis needs redis-py: pip install "wippy-lua[redis]"',
-        kind=Kind.INVALID,
-        retryable=False,
-    ) from missing
+    from wippy_lua.redis.wire import Server, Undeclared, Wire, silence_within, stopped
 
+#: The files that make the script, in this order.
+SCRIPT: Final = ("script.lua", "operators.lua")
 OPTIONS: Final = ("max_length",)
 OLDEST_VERSION: Final = (6, 2)
 #: Seconds that a stop waits for settlements to leave, and for readers to end.
@@ -86,20 +85,32 @@ class RedisDriver:
         self._clock = clock
         self._log = log
         self._prefix = prefix
-        identity = f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}".replace(" ", "-")
-        self._server = Server(url, f"wippy-lua:{identity}")
+        name = identity()
+        folder = files(__package__)
+        script = b"\n".join(folder.joinpath(part).read_bytes() for part in SCRIPT)
+        self._server = Server(url, f"wippy-lua:{name}", script, silence_within(lease))
         self._wire = Wire(self._server, log)
         self._keeper = Keeper(lease, self._wire, clock, log)
-        self._names = (f"{identity}:{n}" for n in count(1))
+        self._names = (f"{name}:{n}" for n in count(1))
         self._running = False
         self._queues: dict[str, RedisQueue] = {}
         self._by_name: dict[str, RedisQueue] = {}
         self._attachments: list[RedisAttachment] = []
+        #: What operators hold, by queue name: one consumer of each group for all of it.
+        self._operators: dict[str, Holder] = {}
+
+    @property
+    def connected(self) -> bool:
+        return self._running and self._wire.failure is None
+
+    @property
+    def reconnects(self) -> int:
+        return self._server.reconnects
 
     def start(self) -> None:
         if self._running:
             return
-        _check_patched()
+        check_patched(KIND)
         self._wire.start()
         try:
             self._check_server()
@@ -197,37 +208,71 @@ class RedisDriver:
         )
 
     def peek(self, queue: str, limit: int) -> list[Message]:
-        found = cast(
-            list[tuple[bytes, list[bytes]]], self._ask(self._serving(queue), "peek", limit)
-        )
-        return [decode_entry(entry, fields)[0] for entry, fields in found]
+        return [seen.message for seen in self._page(queue, None, limit)]
+
+    def browse(self, queue: str) -> Iterator[Seen]:
+        self._serving(queue)
+        return browse_pages(partial(self._page, queue))
+
+    def _page(self, queue: str, last: Seen | None, limit: int) -> list[Seen]:
+        after = (b"", b"") if last is None else place_of(last)
+        found = cast(list[Item], self._ask(self._serving(queue), "peek", limit, *after))
+        return [
+            Seen(decode_entry(entry, fields)[0], Place(priority, entry))
+            for priority, entry, fields in found
+        ]
+
+    def pick(self, queue: str, seen: Sequence[Seen]) -> list[Delivery]:
+        source = self._serving(queue)
+        holder = self._operator(source)
+        picked: list[Delivery] = []
+        for some in batches(seen):
+            places = [part for each in some for part in place_of(each)]
+            reply = self._ask(source, "pick", holder.name, *places)
+            picked += self._hold(holder, cast(list[Item], reply))
+        source.outbox.kick()
+        return picked
 
     def take(self, queue: str, limit: int) -> list[Delivery]:
         source = self._serving(queue)
-        holder = Holder(next(self._names), source.outbox, self._move, limit)
+        holder = self._operator(source)
         taken: list[Delivery] = []
         try:
             while len(taken) < limit:
                 wanted = min(limit - len(taken), TAKE_LIMIT)
                 reply = self._ask(source, "fetch", holder.name, wanted, "")
                 items = cast(tuple[int, list[Item]], reply)[1]
-                now = self._clock.monotonic()
-                taken += [holder.take_over(item, now) for item in items]
+                taken += self._hold(holder, items)
                 if not items:
                     break
         except WippyError:
             for delivery in taken:
                 delivery.release(0.0, charged=False)  # Nobody will get to know of them.
             raise
-        self._keeper.add(holder, attached=False)
         source.outbox.kick()
         return taken
+
+    def flush(self, queue: str) -> None:
+        self._serving(queue)
+        self._wire.ask(("PING",))  # settlements go before what is asked after them
 
     def purge(self, queue: str) -> int:
         target = self._serving(queue)
         removed = cast(int, self._ask(target, "purge"))
         target.outbox.kick()
         return removed
+
+    def _operator(self, queue: RedisQueue) -> Holder:
+        holder = self._operators.get(queue.name)
+        if holder is None:
+            holder = Holder(next(self._names), queue.outbox, self._move, 0)
+            self._operators[queue.name] = holder
+        return holder
+
+    def _hold(self, holder: Holder, items: Sequence[Item]) -> list[RedisDelivery]:
+        now = self._clock.monotonic()
+        self._keeper.add(holder, attached=False)
+        return [holder.take_over(item, now) for item in items]
 
     def _serving(self, queue: str) -> RedisQueue:
         self._check_running()
@@ -247,7 +292,7 @@ class RedisDriver:
         outbox = Outbox(queue.id, base, self._server, self._wire, self._clock, log)
         return RedisQueue(queue.queue_name, outbox)
 
-    def _ask(self, queue: RedisQueue, verb: str, *arguments: str | int) -> object:
+    def _ask(self, queue: RedisQueue, verb: str, *arguments: str | bytes | int) -> object:
         """Runs a verb on a queue, again after restoring one that the server has lost."""
         command = queue.outbox.script(verb, *arguments)
         return self._ask_declared(queue, command)
@@ -291,13 +336,3 @@ class RedisDriver:
 def _facts(reply: object) -> dict[str, str]:
     lines = cast(bytes, reply).decode(errors="replace").splitlines()
     return {name: value for name, _, value in (line.partition(":") for line in lines)}
-
-
-def _check_patched() -> None:
-    if not is_module_patched("socket"):
-        raise WippyError(
-            "queue.driver.redis needs a patched process: call gevent.monkey.patch_all() before"
-            " anything else is imported (the wippy-lua command does)",
-            kind=Kind.INVALID,
-            retryable=False,
-        )

@@ -12,8 +12,9 @@ from wippy_lua.clock import Clock
 from wippy_lua.errors import WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.drivers.redis.delivery import Holder, RedisDelivery
+from wippy_lua.queue.drivers.redis.entry import GROUP
 from wippy_lua.queue.drivers.redis.outbox import Outbox
-from wippy_lua.queue.drivers.redis.wire import GROUP, Argument, Call, Undeclared, Wire
+from wippy_lua.redis.wire import Argument, Call, Undeclared, Wire
 
 #: Rounds within a lease: a delivery is extended when half of its lease is left, at the latest.
 ROUNDS: Final = 4

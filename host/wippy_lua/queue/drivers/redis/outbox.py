@@ -13,8 +13,8 @@ from wippy_lua.clock import Clock
 from wippy_lua.errors import PublishError, QueueFull, QueueNotFound, WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.drivers.redis.entry import encode_meta
-from wippy_lua.queue.drivers.redis.wire import Argument, Call, Server, Undeclared, Wire
 from wippy_lua.queue.message import Message, priority_of
+from wippy_lua.redis.wire import Argument, Call, Server, Undeclared, Wire
 
 #: Bounds of one call, so that neither the server nor the wire is held up by one queue.
 CALL_MESSAGES: Final = 500

@@ -15,12 +15,10 @@ from wippy_lua.errors import WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.driver import Sink
 from wippy_lua.queue.drivers.redis.delivery import Holder, Mover
-from wippy_lua.queue.drivers.redis.entry import Item
+from wippy_lua.queue.drivers.redis.entry import GROUP, Item
 from wippy_lua.queue.drivers.redis.outbox import Outbox
-from wippy_lua.queue.drivers.redis.wire import (
-    ANSWER_TIMEOUT,
+from wippy_lua.redis.wire import (
     FIRST_RECONNECT,
-    GROUP,
     LAST_RECONNECT,
     UNREACHABLE,
     Argument,
@@ -78,9 +76,15 @@ class RedisAttachment:
         self._log = log
         self.is_attached = True
         self._client: int | None = None
+        self._connection: Connection | None = None
         self._has_read = False
+        self._is_reading = False
         self._greenlet = gevent.spawn(self._run)
         self._ending: gevent.Greenlet[[], None] | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self.is_attached and self._is_reading
 
     def detach(self) -> None:
         if not self.is_attached:
@@ -104,6 +108,17 @@ class RedisAttachment:
         self._greenlet.kill()
         if self._ending is not None:
             self._ending.kill()
+
+    def distrust(self) -> None:
+        """Gives up the connection: the server fell silent on another one.
+
+        A read that waits would learn only LONGEST_READ and a silence later that nothing comes
+        through, and a reader that waits for room even later.
+        """
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.disconnect()
+        self._holder.wake.set()
 
     def _end(self) -> None:
         """Ends the read that waits and takes the consumer's name off the server.
@@ -154,16 +169,19 @@ class RedisAttachment:
             self._log.error("reading refused", error=error.message)
 
     def _connect_and_read(self) -> None:
-        silences = self._wire.silences
-        connection = self._server.connect(LONGEST_READ + ANSWER_TIMEOUT)
+        connection = self._connection = self._server.connect(LONGEST_READ)
+        self._wire.readers.add(self)
         try:
             self._client = cast(int, exchange(connection, ("CLIENT", "ID")))
             if self._has_read:
                 self._recover()
-            self._has_read = True
-            self._read(connection, silences)
+                self._server.reconnects += 1
+            self._has_read = self._is_reading = True
+            self._read(connection)
         finally:
-            self._client = None
+            self._wire.readers.discard(self)
+            self._client = self._connection = None
+            self._is_reading = False
             connection.disconnect()
 
     def _recover(self) -> None:
@@ -178,14 +196,10 @@ class RedisAttachment:
         if found:
             self._deliver(found)
 
-    def _read(self, connection: Connection, silences: int) -> None:
-        """Reads until detached, or until the wire has found that the server fell silent again.
-
-        A reader that waited for room has not asked for long: it would learn only LONGEST_READ and
-        an answer's time later that nothing comes through its connection, either.
-        """
+    def _read(self, connection: Connection) -> None:
+        """Reads until detached, or until the connection is not to be trusted any more."""
         bell: bytes = b""
-        while self.is_attached and self._wire.silences == silences:
+        while self.is_attached and self._connection is connection:
             if self._holder.free <= 0:
                 self._holder.wake.clear()
                 self._holder.wake.wait()

@@ -1,17 +1,20 @@
--- Everything that the redis driver does to a queue on the server, one verb per call.
+-- Everything that the redis driver does to a queue on the server, one verb per call. What only
+-- operators ask for is in `operators.lua`: the two files are one script.
 --
 -- KEYS[1] is the queue's base key, `prefix:{name}`; ARGV[1] the verb. All keys of a queue are the
 -- base key with a suffix, so that they share its hash tag and live in one slot:
 --
 --   (none)      stream of the ready messages of priority 0; other programs may XADD to it
 --   :1 ... :9   streams of the other priorities, made when they are first used
+--   :p          stream of messages that an operator has picked from among others: all are pending
 --   :delayed    sorted set of sequence numbers, by the time at which something happens to them
 --   :held       hash of the delayed messages, by sequence number
 --   :expiry     sorted set of "priority:stream ID" of messages with a time to live
 --   :consumers  sorted set of attached consumers, by the time at which they count as lost
 --   :bell       stream of one entry that wakes one blocked reader
 --   :sent:...   the last publish call of one writer and what it stored, for some minutes
---   :meta       hash: format, max_length (0 is none), priorities (in use, highest first), sequence
+--   :meta       hash: format, max_length (0 is none), priorities (in use, highest first, p for
+--               picked), sequence
 --
 -- An attempt is one stream entry: whatever gives a message back adds it anew and deletes the old
 -- entry in the same call. So the ID of an entry is the fence: a late settlement finds nothing.
@@ -32,6 +35,8 @@ local base = KEYS[1]
 local clock = call("TIME")
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
+local PICKED = "p" -- stands for the priority of what was picked
+
 local function stream(queue, priority)
   return priority == "0" and queue or queue .. ":" .. priority
 end
@@ -43,7 +48,7 @@ local function properties(queue)
     return nil
   end
   local priorities = {}
-  for digit in (found[2] or ""):gmatch("%d") do
+  for digit in (found[2] or ""):gmatch("[%dp]") do
     priorities[#priorities + 1] = digit
   end
   priorities[#priorities + 1] = "0"
@@ -64,7 +69,7 @@ local function use_priority(queue, priority)
   end
   create_group(stream(queue, priority), "0")
   local digits = {priority}
-  for digit in used:gmatch("%d") do
+  for digit in used:gmatch(".") do
     digits[#digits + 1] = digit
   end
   table.sort(digits, function(a, b) return a > b end)
@@ -148,7 +153,7 @@ local function give_back(queue, priority, id, fields, attempts, due)
     fields[#fields + 1] = "_origin" -- another program's message is known by its first entry
     fields[#fields + 1] = id
   end
-  put(queue, priority, fields, due)
+  put(queue, priority == PICKED and field(fields, "_priority") or priority, fields, due)
 end
 
 local function wake_delayed(queue)
@@ -426,75 +431,3 @@ function verbs.retire()
   end
   redis.pcall("XGROUP", "DELCONSUMER", base .. ":bell", GROUP, consumer)
 end
-
--- -> ready, in flight, delayed, consumers, then entry ID and meta ("" is none) of old messages.
-function verbs.info()
-  local _, priorities = properties(base)
-  if not priorities then
-    return undeclared(base)
-  end
-  sweep(base)
-  local ready, pending, delayed = counts(base, priorities)
-  local old = {}
-  local function note(id, fields)
-    old[#old + 1] = {field(fields, "_origin") or id, field(fields, "_meta") or ""}
-  end
-  for _, priority in ipairs(priorities) do
-    for _, entry in ipairs(call("XRANGE", stream(base, priority), "-", "+", "COUNT", 1)) do
-      note(entry[1], entry[2])
-    end
-  end
-  for _, sequence in ipairs(call("ZRANGE", base .. ":delayed", 0, 9)) do
-    local packed = call("HGET", base .. ":held", sequence)
-    if packed then
-      note("", cmsgpack.unpack(packed)[2])
-    end
-  end
-  local consumers = call("ZCOUNT", base .. ":consumers", "(" .. now, "+inf")
-  return {ready, pending, delayed, consumers, old}
-end
-
--- limit -> entry ID and fields of each ready message, in the order of delivery.
-function verbs.peek()
-  local limit = tonumber(ARGV[2])
-  local _, priorities = properties(base)
-  if not priorities then
-    return undeclared(base)
-  end
-  sweep(base)
-  local found = {}
-  for _, priority in ipairs(priorities) do
-    local key, missing = stream(base, priority), limit - #found
-    local after = missing > 0 and last_delivered(key)
-    local entries = after and call("XRANGE", key, "(" .. after, "+", "COUNT", missing) or {}
-    for _, entry in ipairs(entries) do
-      found[#found + 1] = entry
-    end
-  end
-  return found
-end
-
--- -> how many ready and delayed messages were removed.
-function verbs.purge()
-  local _, priorities = properties(base)
-  if not priorities then
-    return undeclared(base)
-  end
-  sweep(base)
-  local removed = call("ZCARD", base .. ":delayed")
-  call("DEL", base .. ":delayed", base .. ":held")
-  for _, priority in ipairs(priorities) do
-    local key = stream(base, priority)
-    local after = "(" .. last_delivered(key)
-    repeat
-      local ids = {}
-      for i, entry in ipairs(call("XRANGE", key, after, "+", "COUNT", 100)) do
-        ids[i] = entry[1]
-      end
-      removed = removed + (ids[1] and call("XDEL", key, unpack(ids)) or 0)
-    until not ids[1]
-  end
-  return removed
-end
-
-return verbs[ARGV[1]]()

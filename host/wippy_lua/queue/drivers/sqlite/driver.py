@@ -6,7 +6,8 @@ of power, with `normal` the end of the process only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Final
@@ -15,16 +16,17 @@ from wippy_lua.clock import Clock
 from wippy_lua.errors import WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.config import QueueConfig
-from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Sink
+from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Seen, Sink
 from wippy_lua.queue.drivers.options import check_known, conflict, max_length_of
-from wippy_lua.queue.drivers.sqlite.queue import Publisher, Queues, SqliteQueue
-from wippy_lua.queue.drivers.sqlite.rows import row_of
-from wippy_lua.queue.drivers.sqlite.schema import Synchronous
+from wippy_lua.queue.drivers.sqlite.queue import FileState, Publisher, Queues, SqliteQueue
+from wippy_lua.queue.drivers.sqlite.rows import BEFORE_ALL, row_of, spot_of
 from wippy_lua.queue.drivers.sqlite.session import Session, stopped_error
 from wippy_lua.queue.drivers.sqlite.store import Store
 from wippy_lua.queue.message import Delivery, Message
+from wippy_lua.queue.pages import browse_pages
 from wippy_lua.registry.entry import Entry
 from wippy_lua.registry.kinds import SqliteDriverSpec
+from wippy_lua.sqlite.file import Synchronous
 
 OPTIONS: Final = ("max_length",)
 DEFAULT_LEASE: Final = 30.0
@@ -62,8 +64,17 @@ class SqliteDriver:
         self._synchronous: Synchronous = synchronous
         self._lease = lease
         self._queues = Queues()
+        self._state = FileState()
         self._declared: dict[str, QueueConfig] = {}
         self._session: Session | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self._state.works
+
+    @property
+    def reconnects(self) -> int:
+        return self._state.recoveries
 
     def start(self) -> None:
         """Opens the file, creating it when it is not there; raises WippyError."""
@@ -72,7 +83,7 @@ class SqliteDriver:
         store = Store(self._file, self._synchronous, self._lease)
         # New ones: the file may be another one than at the last start.
         self._queues = Queues()
-        session = Session(store, self._queues, self._lease, self._clock, self._log)
+        session = Session(store, self._queues, self._state, self._lease, self._clock, self._log)
         session.open()
         self._session = session
         for config in tuple(self._declared.values()):
@@ -95,7 +106,8 @@ class SqliteDriver:
             raise _conflict(queue, queue.queue_name, found, wanted)
         existing = self._queues.numbered(number)
         self._queues.add(
-            queue.id, existing or SqliteQueue(queue.id, queue.queue_name, number, found)
+            queue.id,
+            existing or SqliteQueue(queue.id, queue.queue_name, number, found, self._state),
         )
         self._declared[queue.id] = queue
 
@@ -128,15 +140,30 @@ class SqliteDriver:
         return session.call(lambda tx: tx.info(found.number, len(found.attachments)))
 
     def peek(self, queue: str, limit: int) -> list[Message]:
-        session, found = self._serving, self._queues.find(queue)
-        return session.call(lambda tx: tx.peek(found.number, limit))
+        return [seen.message for seen in self._page(queue, None, limit)]
+
+    def browse(self, queue: str) -> Iterator[Seen]:
+        self._queues.find(queue)
+        return browse_pages(partial(self._page, queue))
+
+    def pick(self, queue: str, seen: Sequence[Seen]) -> list[Delivery]:
+        return list(self._serving.pick(self._queues.find(queue), list(map(spot_of, seen))))
 
     def take(self, queue: str, limit: int) -> list[Delivery]:
         return list(self._serving.take(self._queues.find(queue), limit))
 
+    def flush(self, queue: str) -> None:
+        self._queues.find(queue)
+        self._serving.call(lambda _tx: None)  # settlements that came before are in its transaction
+
     def purge(self, queue: str) -> int:
         session, found = self._serving, self._queues.find(queue)
         return session.call(lambda tx: tx.purge(found.number))
+
+    def _page(self, queue: str, last: Seen | None, limit: int) -> list[Seen]:
+        session, found = self._serving, self._queues.find(queue)
+        after = BEFORE_ALL if last is None else spot_of(last)
+        return session.call(lambda tx: tx.peek(found.number, after, limit))
 
     @property
     def _serving(self) -> Session:

@@ -74,6 +74,16 @@ class SqliteDelivery(Delivery):
             self.queue.return_credit(self.attachment)
 
 
+class FileState:
+    """How the file does: its session finds out, everybody may look."""
+
+    __slots__ = ("recoveries", "works")
+
+    def __init__(self) -> None:
+        self.works = False
+        self.recoveries = 0
+
+
 class SqliteAttachment:
     """A consumer of a queue; `free` is how many more deliveries it may hold."""
 
@@ -84,6 +94,10 @@ class SqliteAttachment:
         self.free = credit
         self.put = sink.put
         self.attached = True
+
+    @property
+    def connected(self) -> bool:
+        return self.attached and self.queue.file.works
 
     def detach(self) -> None:
         self.queue.detach(self)
@@ -145,10 +159,13 @@ class Publisher:
 
 
 class SqliteQueue:
-    """A queue, its consumers and its publishers; knows nothing of the file."""
+    """A queue, its consumers and its publishers; of the file it knows only how that does."""
 
-    def __init__(self, queue_id: str, name: str, number: int, max_length: int | None) -> None:
+    def __init__(
+        self, queue_id: str, name: str, number: int, max_length: int | None, file: FileState
+    ) -> None:
         self.id = queue_id
+        self.file = file
         self.name = name
         self.number = number
         self.max_length = max_length

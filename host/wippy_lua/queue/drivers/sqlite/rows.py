@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping
+from math import inf
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
 from wippy_lua.errors import Kind, WippyError
-from wippy_lua.queue.message import Header, Message, priority_of
+from wippy_lua.queue.driver import Seen
+from wippy_lua.queue.message import Header, Message, header_number, priority_of
 
 #: Message ID, content type, headers and body.
 Content: TypeAlias = tuple[str, str, bytes | None, bytes]
@@ -46,6 +48,25 @@ class Placing(NamedTuple):
     attempt: int = 0
     claim: int | None = None
     lease: int | None = None
+
+
+class Spot(NamedTuple):
+    """Where a ready message is in the order of delivery, and which one it is."""
+
+    priority: float
+    position: int
+    id: int
+
+
+#: A place that comes before that of any message.
+BEFORE_ALL: Final = Spot(inf, 0, 0)
+
+
+def spot_of(seen: Seen) -> Spot:
+    """Returns the place of a message that this driver has shown."""
+    if not isinstance(seen.place, Spot):
+        raise TypeError(f"{seen.place!r} is no place in an SQLite queue")
+    return seen.place
 
 
 class Found(NamedTuple):
@@ -106,8 +127,14 @@ def _headers_of(stored: bytes | str | None) -> Mapping[str, Header]:
     if isinstance(stored, bytes):
         unpacked: Mapping[str, Header] = _decode(stored)
         return unpacked
-    # JSON came through the view `inbox`, so it is an object; of what is nested we carry nothing.
-    given: Mapping[str, object] = msgspec.json.decode(stored)
+    # JSON came through the view `inbox`, so it is an object; of what is nested we carry nothing,
+    # nor of what only SQLite takes for JSON.
+    try:
+        given: Mapping[str, object] = msgspec.json.decode(stored)
+    except (msgspec.DecodeError, RecursionError):
+        return _NO_HEADERS
     return {
-        key: value for key, value in given.items() if isinstance(value, str | bool | int | float)
+        key: header_number(value) if type(value) is int else value
+        for key, value in given.items()
+        if isinstance(value, str | bool | int | float)
     }

@@ -1,4 +1,4 @@
-"""The file of the SQLite driver: its tables, its format version, and how it is opened.
+"""The file of the SQLite driver: its tables, and the version of their format.
 
 `messages` has one small row for each message, which is what changes; `contents` has what was
 published, which does not, so that a claim does not write a large body again. Numbers (IDs,
@@ -11,25 +11,15 @@ Other programs publish through the view `inbox`, whatever the tables behind it l
 
 from __future__ import annotations
 
-import sqlite3
-from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
-from wippy_lua.errors import Kind, WippyError
-
-Synchronous = Literal["full", "normal"]
+from wippy_lua.sqlite.file import Format
 
 #: The format that this code writes, and the only one it reads so far.
 FORMAT: Final = 1
 
 #: "WLua": tells our files from other people's databases.
 APPLICATION_ID: Final = 0x574C7561
-
-#: Seconds that SQLite itself waits for another process's transaction.
-BUSY_SECONDS: Final = 1.0
-
-#: Pages (of 4 KiB) in the log before a commit copies them to the file: fewer, larger copies.
-CHECKPOINT_PAGES: Final = 4000
 
 READY: Final = 0
 DELAYED: Final = 1
@@ -114,82 +104,4 @@ CREATE TRIGGER inbox_insert INSTEAD OF INSERT ON inbox BEGIN
 END;
 """
 
-
-def open_file(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
-    """Opens the file, creating it and its folder; raises WippyError for one that is not ours.
-
-    Raises `sqlite3.Error` or `OSError` for what may pass, such as a lock or a full disk.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    try:
-        _prepare(db, path, synchronous)
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _prepare(db: sqlite3.Connection, path: Path, synchronous: Synchronous) -> None:
-    # In a transaction, to see all or nothing of what another process is creating.
-    db.execute("BEGIN")
-    _check_ours(db, path)
-    db.execute("COMMIT")
-    mode = _pragma(db, "journal_mode = wal")
-    if mode != "wal":
-        raise _refused(path, f"cannot keep a write-ahead log there (journal mode {mode})")
-    db.execute(f"PRAGMA synchronous = {synchronous}")
-    db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        # Looked at again under the lock: another process may be creating the same file.
-        if not _check_ours(db, path):
-            _create(db)
-        db.execute("COMMIT")
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
-
-
-def _check_ours(db: sqlite3.Connection, path: Path) -> bool:
-    """Tells whether the tables are there; raises WippyError for what this code must not touch."""
-    try:
-        application, version = _pragma(db, "application_id"), _pragma(db, "user_version")
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):
-            raise
-        raise _refused(path, "is not an SQLite file") from error
-    if application == APPLICATION_ID:
-        if version != FORMAT:
-            raise _refused(
-                path, f"has format {version}, and this version reads {FORMAT}: upgrade wippy-lua"
-            )
-        return True
-    if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        raise _refused(path, "is a database of another program")
-    return False
-
-
-def _create(db: sqlite3.Connection) -> None:
-    # Not `executescript`, which would commit first.
-    statement = ""
-    for line in (_TABLES + _INBOX).splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            db.execute(statement)
-            statement = ""
-    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    db.execute(f"PRAGMA user_version = {FORMAT}")
-
-
-def _pragma(db: sqlite3.Connection, text: str) -> object:
-    return db.execute(f"PRAGMA {text}").fetchone()[0]
-
-
-def _refused(path: Path, why: str) -> WippyError:
-    return WippyError(
-        f"queue file {path} {why}",
-        kind=Kind.INVALID,
-        retryable=False,
-        details={"file": str(path)},
-    )
+QUEUE_FILE: Final = Format("queue file", APPLICATION_ID, FORMAT, _TABLES + _INBOX)

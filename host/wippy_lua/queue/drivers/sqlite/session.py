@@ -31,17 +31,20 @@ from wippy_lua.queue.drivers.sqlite.group import (
     Report,
 )
 from wippy_lua.queue.drivers.sqlite.queue import (
+    FileState,
     Publisher,
     Queues,
     SqliteAttachment,
     SqliteDelivery,
     SqliteQueue,
 )
-from wippy_lua.queue.drivers.sqlite.rows import Found, row_of
-from wippy_lua.queue.drivers.sqlite.store import Store, failure_of, is_busy
-from wippy_lua.queue.drivers.sqlite.thread import NativeThread
+from wippy_lua.queue.drivers.sqlite.rows import Found, Spot, row_of
+from wippy_lua.queue.drivers.sqlite.schema import QUEUE_FILE
+from wippy_lua.queue.drivers.sqlite.store import Store
 from wippy_lua.queue.drivers.sqlite.transaction import Transaction
 from wippy_lua.queue.message import Message
+from wippy_lua.sqlite.file import failure_of, is_busy
+from wippy_lua.sqlite.thread import NativeThread
 
 T = TypeVar("T")
 
@@ -99,12 +102,14 @@ class Session:
         self,
         store: Store,
         queues: Queues,
+        file: FileState,
         lease_seconds: float,
         clock: Clock,
         log: Log,
     ) -> None:
         self._store = store
         self._queues = queues
+        self._file = file
         self._lease_seconds = lease_seconds
         self._clock = clock
         self._log = log
@@ -117,7 +122,6 @@ class Session:
         self._pump: gevent.Greenlet[..., None] | None = None
         self._events = Alarm(clock, clock.time, self._on_event)
         self._deadlines = Alarm(clock, clock.monotonic, self._on_deadline)
-        self._failing = False
         self.is_open = False
 
     def open(self) -> None:
@@ -126,11 +130,11 @@ class Session:
             self._connect()
         except (sqlite3.Error, OSError) as error:
             self._thread.end()
-            raise failure_of(self._store.path, error) from error
+            raise failure_of(QUEUE_FILE, self._store.path, error) from error
         except WippyError:
             self._thread.end()
             raise
-        self.is_open = True
+        self.is_open = self._file.works = True
         self._pump = gevent.spawn(self._run)
         self._greenlets = [gevent.spawn(self._keep_lease), gevent.spawn(self._look_for_others)]
 
@@ -148,7 +152,7 @@ class Session:
 
     def close(self) -> None:
         """Writes what is to be written and disconnects; what is unsettled goes back."""
-        self.is_open = False
+        self.is_open = self._file.works = False
         self._wake.set()
         if self._pump is not None:
             self._pump.join()
@@ -178,12 +182,20 @@ class Session:
 
     def take(self, queue: SqliteQueue, limit: int) -> list[SqliteDelivery]:
         """Claims messages for nobody's credit."""
+        return self._claim(queue, lambda tx: tx.claim(queue.number, limit))
 
+    def pick(self, queue: SqliteQueue, spots: Sequence[Spot]) -> list[SqliteDelivery]:
+        """Claims those of certain messages that are ready."""
+        return self._claim(queue, lambda tx: tx.pick(queue.number, spots))
+
+    def _claim(
+        self, queue: SqliteQueue, claim: Callable[[Transaction], list[Found]]
+    ) -> list[SqliteDelivery]:
         def give_back(found: list[Found]) -> None:
             for taken in found:
                 self._give_back(queue, taken)
 
-        found = self.call(lambda tx: tx.claim(queue.number, limit), undo=give_back)
+        found = self.call(claim, undo=give_back)
         return [SqliteDelivery(self, queue, taken, None) for taken in found]
 
     def call(self, run: Callable[[Transaction], T], undo: Callable[[T], None] | None = None) -> T:
@@ -284,8 +296,9 @@ class Session:
         except Exception as error:  # noqa: BLE001 - whoever waits for the group must be told
             self._on_failure(work, error)
             return
-        if self._failing:
-            self._failing = False
+        if self.is_open and not self._file.works:
+            self._file.works = True
+            self._file.recoveries += 1
             self._log.info("queue file works again")
         self._on_stored(work, report)
         self._on_claimed(work, report)
@@ -335,9 +348,9 @@ class Session:
 
     def _on_failure(self, work: Work, error: Exception) -> None:
         """Tells who waits, but keeps settlements: they have to reach the disk some time."""
-        failure = failure_of(self._store.path, error)
-        if not self._failing:
-            self._failing = True
+        failure = failure_of(QUEUE_FILE, self._store.path, error)
+        if self._file.works:
+            self._file.works = False
             self._log.warning("queue file refused a transaction", error=failure.message)
         self._keep_settlements(work.group)
         for queue in work.queues:

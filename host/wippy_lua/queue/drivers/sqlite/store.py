@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
-from typing import Final
 
-from wippy_lua.errors import Kind, WippyError
 from wippy_lua.queue.drivers.sqlite.group import Group, Lease, Report
-from wippy_lua.queue.drivers.sqlite.schema import Synchronous, open_file
+from wippy_lua.queue.drivers.sqlite.schema import QUEUE_FILE
 from wippy_lua.queue.drivers.sqlite.transaction import Transaction
-
-_BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+from wippy_lua.sqlite.file import Synchronous, open_file, transaction
 
 
 class Store:
@@ -30,7 +27,7 @@ class Store:
 
     def open(self) -> None:
         """Connects; raises WippyError for a file that is not ours, else as SQLite and the OS do."""
-        self._connection = open_file(self.path, self._synchronous)
+        self._connection = open_file(self.path, QUEUE_FILE, self._synchronous)
 
     def run(self, group: Group) -> Report:
         """Does a group in one transaction: when this returns, it is on the disk.
@@ -38,15 +35,10 @@ class Store:
         When it raises, nothing of the group was done.
         """
         db = self._db
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            transaction = Transaction(db, group.now, self._lease, self._lease_seconds)
-            report = transaction.perform(group)
-            db.execute("COMMIT")
-        except BaseException:
-            self._roll_back()
-            raise
-        self._lease = transaction.lease
+        with transaction(db):
+            steps = Transaction(db, group.now, self._lease, self._lease_seconds)
+            report = steps.perform(group)
+        self._lease = steps.lease
         return report
 
     def has_changed(self) -> bool:
@@ -59,13 +51,8 @@ class Store:
     def give_back(self, now: float) -> None:
         """Makes what this process holds available to others at once."""
         db = self._db
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(db):
             Transaction(db, now, self._lease, self._lease_seconds).give_back()
-            db.execute("COMMIT")
-        except BaseException:
-            self._roll_back()
-            raise
         self._lease = Lease()
 
     def close(self) -> None:
@@ -79,28 +66,3 @@ class Store:
         if self._connection is None:
             raise AssertionError(f"{self.path} is not open")
         return self._connection
-
-    def _roll_back(self) -> None:
-        # SQLite has done it already after some errors, a full disk among them.
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
-
-
-def is_busy(error: BaseException) -> bool:
-    """Tells whether another process's transaction was in the way."""
-    code = getattr(error, "sqlite_errorcode", 0)  # an extended one: the lower byte is the class
-    return isinstance(error, sqlite3.OperationalError) and code & 0xFF in _BUSY
-
-
-def failure_of(path: Path, error: Exception) -> WippyError:
-    """Returns what a caller gets for an error of SQLite or of the operating system."""
-    if isinstance(error, WippyError):
-        return error
-    if isinstance(error, sqlite3.OperationalError | OSError):
-        return WippyError(
-            f"queue file {path}: {error}",
-            kind=Kind.UNAVAILABLE,
-            retryable=True,
-            details={"file": str(path), "busy": is_busy(error)},
-        )
-    return WippyError(f"queue file {path}: {error}", kind=Kind.INTERNAL, retryable=False)

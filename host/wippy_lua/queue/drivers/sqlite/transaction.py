@@ -12,18 +12,41 @@ import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from math import inf
-from typing import Final
+from typing import Any, Final
 
 from wippy_lua.errors import QueueNotFound, WippyError
 from wippy_lua.queue.config import QueueConfig
-from wippy_lua.queue.driver import QueueInfo
+from wippy_lua.queue.driver import QueueInfo, Seen
 from wippy_lua.queue.drivers.sqlite.group import Group, Lease, Move, Publishing, Release, Report
-from wippy_lua.queue.drivers.sqlite.rows import Found, Placing, Row, insert_rows, message_of
+from wippy_lua.queue.drivers.sqlite.rows import (
+    Found,
+    Placing,
+    Row,
+    Spot,
+    insert_rows,
+    message_of,
+)
 from wippy_lua.queue.drivers.sqlite.schema import DELAYED, IN_FLIGHT, READY
-from wippy_lua.queue.message import Message
 
 #: Messages that one transaction brings from delayed to ready; the next one goes on.
 DUE_AT_ONCE: Final = 10_000
+
+#: What a lost process held has one position for all: then the ID decides. Two searches, since the
+#: index cannot begin at a place by one.
+_PEEK: Final = """
+SELECT m.*, c.message_id, c.content_type, c.headers, c.body FROM (
+  SELECT * FROM (
+    SELECT priority, position, id, published_at FROM messages
+    WHERE state = 0 AND queue = ?1 AND priority = ?2 AND position >= ?3
+      AND (position > ?3 OR id > ?4)
+    ORDER BY position, id LIMIT ?5)
+  UNION ALL SELECT * FROM (
+    SELECT priority, position, id, published_at FROM messages
+    WHERE state = 0 AND queue = ?1 AND priority < ?2
+    ORDER BY priority DESC, position, id LIMIT ?5)
+) m JOIN contents c ON c.id = m.id
+ORDER BY m.priority DESC, m.position, m.id LIMIT ?5
+"""
 
 
 class Transaction:
@@ -186,6 +209,21 @@ class Transaction:
             " WHERE m.state = 0 AND m.queue = ? ORDER BY m.priority DESC, m.position LIMIT ?",
             (queue, limit),
         ).fetchall()
+        return self._take(queue, rows)
+
+    def pick(self, queue: int, spots: Sequence[Spot]) -> list[Found]:
+        """Takes those of certain messages that are still ready where they were."""
+        rows = self._db.execute(
+            "SELECT m.id, m.attempt + 1, m.published_at,"
+            " c.message_id, c.content_type, c.headers, c.body"
+            " FROM json_each(?) wanted JOIN messages m ON m.id = wanted.value"
+            " JOIN contents c ON c.id = m.id"
+            " WHERE m.state = 0 AND m.queue = ? ORDER BY wanted.key",
+            (json.dumps([spot.id for spot in spots]), queue),
+        ).fetchall()
+        return self._take(queue, rows)
+
+    def _take(self, queue: int, rows: Sequence[tuple[Any, ...]]) -> list[Found]:
         if not rows:
             return []
         claim = self._own_claim()
@@ -349,15 +387,10 @@ class Transaction:
             oldest_age=None if oldest is None else max(self.now - oldest, 0.0),
         )
 
-    def peek(self, queue: int, limit: int) -> list[Message]:
-        """Returns the messages that `claim` would, and changes nothing."""
-        rows = self._db.execute(
-            "SELECT m.published_at, c.message_id, c.content_type, c.headers, c.body"
-            " FROM messages m JOIN contents c ON c.id = m.id"
-            " WHERE m.state = 0 AND m.queue = ? ORDER BY m.priority DESC, m.position LIMIT ?",
-            (queue, limit),
-        ).fetchall()
-        return [message_of(*row) for row in rows]
+    def peek(self, queue: int, after: Spot, limit: int) -> list[Seen]:
+        """Returns the ready messages after a place, in delivery order; changes nothing."""
+        rows = self._db.execute(_PEEK, (queue, *after, limit)).fetchall()
+        return [Seen(message_of(*row[3:]), Spot(*row[:3])) for row in rows]
 
     def purge(self, queue: int) -> int:
         """Removes what is ready or delayed; returns how many."""

@@ -35,6 +35,9 @@ LONGEST_LEASE: Final = 43_200
 #: The broker, or what gives us our credentials, cannot be reached for the moment.
 _OUTAGES = (ConnectionError, CredentialRetrievalError, HTTPClientError, MetadataRetrievalError)
 
+#: Kinds of failure that say nothing of a queue: SQS is away, or does not let us in.
+_UNREACHED = frozenset({Kind.UNAVAILABLE, Kind.PERMISSION_DENIED})
+
 _MISSING = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
 
 #: What to make of an error code: its kind, and whether the same call may succeed later.
@@ -107,6 +110,9 @@ class Api:
         self._settings = settings
         self._poller: Any = None
         self._client: Any = None
+        #: What the last call told of the way to SQS, whatever it told of its subject.
+        self.reachable = True
+        self.recoveries = 0
 
     def open(self) -> None:
         """Makes the clients; connections come with the first calls."""
@@ -211,8 +217,15 @@ class Api:
         try:
             answer: Mapping[str, Any] = getattr(client, operation)(**parameters)
         except (BotoCoreError, ClientError) as error:
-            raise _translate(operation, error) from error
+            failure = _translate(operation, error)
+            self._note(reached=failure.kind not in _UNREACHED)
+            raise failure from error
+        self._note(reached=True)
         return answer
+
+    def _note(self, *, reached: bool) -> None:
+        self.recoveries += reached and not self.reachable
+        self.reachable = reached
 
 
 def stopped() -> WippyError:

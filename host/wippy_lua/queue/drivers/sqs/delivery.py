@@ -92,6 +92,11 @@ class SqsAttachment:
         self._trouble = 0.0
         self.reader = gevent.spawn(self._run)
 
+    @property
+    def connected(self) -> bool:
+        """Whether the last poll was answered."""
+        return not self._detached.is_set() and not self._trouble
+
     def detach(self) -> None:
         """Stops delivery. A poll that is under way ends by itself, and what it brings goes back."""
         self._detached.set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import ceil, inf
 from typing import Final
 
@@ -13,7 +13,7 @@ from wippy_lua.clock import Clock
 from wippy_lua.errors import Kind, WippyError
 from wippy_lua.log import Log
 from wippy_lua.queue.config import QueueConfig
-from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Sink
+from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Seen, Sink
 from wippy_lua.queue.drivers.options import conflict
 from wippy_lua.queue.drivers.sqs.api import Api, Settings, stopped
 from wippy_lua.queue.drivers.sqs.declare import declare
@@ -30,10 +30,12 @@ CAPABILITIES: Final = Capabilities(
     # It stays where SQS has it; only a copy goes to the back, and standard queues have no order.
     redelivers_at_tail=False,
     exact_info=False,
+    browse=False,
 )
 
-#: Seconds for settlements to reach SQS when the driver stops.
+#: Seconds for settlements to reach SQS when the driver stops, and when an operator waits for them.
 DRAIN_SECONDS: Final = 5.0
+FLUSH_SECONDS: Final = 10.0
 
 #: Seconds for a poll to end by itself. One that waits for messages may take its `wait_time`, which
 #: is too long to wait for; one that is being answered should not be torn.
@@ -57,6 +59,15 @@ class SqsDriver:
         self._by_name: dict[str, SqsQueue] = {}
         self._attachments: set[SqsAttachment] = set()
         self._keeper: gevent.Greenlet[..., None] | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether the last call that had an outcome reached SQS and was let in."""
+        return self._keeper is not None and self._api.reachable
+
+    @property
+    def reconnects(self) -> int:
+        return self._api.recoveries
 
     def start(self) -> None:
         """Gets ready to call SQS.
@@ -147,15 +158,21 @@ class SqsDriver:
     def peek(self, queue: str, limit: int) -> list[Message]:  # noqa: ARG002 - the contract's
         """Raises WippyError of kind INVALID: whoever looks at a message on SQS receives it."""
         self._serving(queue)
-        raise WippyError(
-            "SQS cannot show a message without handing it out, which spends an attempt:"
-            " take it instead",
-            kind=Kind.INVALID,
-            retryable=False,
-        )
+        raise _not_without_taking()
+
+    def browse(self, queue: str) -> Iterator[Seen]:
+        self._serving(queue)
+        raise _not_without_taking()
+
+    def pick(self, queue: str, seen: Sequence[Seen]) -> list[Delivery]:  # noqa: ARG002 - the contract's
+        self._serving(queue)
+        raise _not_without_taking()
 
     def take(self, queue: str, limit: int) -> list[Delivery]:
         return list(self._serving(queue).take(limit, self._short_wait))
+
+    def flush(self, queue: str) -> None:
+        self._serving(queue).flush(FLUSH_SECONDS)
 
     def purge(self, queue: str) -> int:
         return self._serving(queue).purge(self._short_wait)
@@ -190,3 +207,12 @@ class SqsDriver:
 
     def _find(self, queue: str) -> SqsQueue:
         return find_queue(self._queues, queue)
+
+
+def _not_without_taking() -> WippyError:
+    return WippyError(
+        "SQS cannot show a message without handing it out, which spends an attempt:"
+        " take it instead",
+        kind=Kind.INVALID,
+        retryable=False,
+    )

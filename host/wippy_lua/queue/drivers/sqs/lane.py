@@ -84,6 +84,13 @@ class Lane:
         if self._pending.get(item.key) is item:
             del self._pending[item.key]
 
+    def join(self, timeout: float) -> bool:
+        """Waits until everything is sent; tells whether it was within `timeout` seconds."""
+        end = self._clock.monotonic() + timeout
+        while self._senders and self._clock.monotonic() < end:
+            gevent.joinall(tuple(self._senders), timeout=end - self._clock.monotonic())
+        return not self._senders
+
     def drain(self, timeout: float) -> None:
         """Sends everything, without trying anything twice; gives the rest up after `timeout`."""
         self._draining = True

@@ -367,6 +367,18 @@ class SqsQueue:
             taken += self.accept(raws)
         return taken
 
+    def flush(self, timeout: float) -> None:
+        """Blocks until no settlement waits to be sent; raises WippyError of kind TIMEOUT."""
+        end = self._clock.monotonic() + timeout
+        # In this order: a copy that was sent makes a deletion, one that was not a showing.
+        for lane in (self._sends, self._views, self._deletes):
+            if not lane.join(max(0.0, end - self._clock.monotonic())):
+                raise WippyError(
+                    f"SQS has not taken within {timeout:g}s how messages were settled",
+                    kind=Kind.TIMEOUT,
+                    retryable=True,
+                )
+
     def purge(self, wait: int) -> int:
         """Receives and deletes until there is nothing; returns how many were deleted.
 

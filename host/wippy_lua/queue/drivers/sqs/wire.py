@@ -14,12 +14,12 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
+from math import inf, isfinite
 from typing import Any, Final, Literal
 
 import msgspec
 
-from wippy_lua.queue.message import TEXT, Header, Message
+from wippy_lua.queue.message import TEXT, Header, Message, header_number
 
 VERSION: Final = 1
 ATTRIBUTE: Final = "wippy"
@@ -147,15 +147,17 @@ def _envelope(value: str) -> Envelope | None:
     """Returns our attribute; None when there is none, or one of that name that is not ours."""
     try:
         plain = json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     version = plain.get("v") if isinstance(plain, dict) else None
     if type(version) is int and version > VERSION:
         raise NewerFormatError(f"format version {version} is not known")
     try:
-        return msgspec.convert(plain, Envelope)
-    except msgspec.ValidationError:
+        envelope = msgspec.convert(plain, Envelope)
+        msgspec.msgpack.encode(envelope)  # refuses half characters and endless integers
+    except (msgspec.ValidationError, UnicodeEncodeError, OverflowError):
         return None
+    return envelope if isfinite(envelope.at) and envelope.spent >= 0 else None
 
 
 def _foreign(raw: Raw, attributes: Mapping[str, Any]) -> Message:
@@ -181,7 +183,7 @@ def _header(attribute: Mapping[str, Any]) -> Header:
     if attribute["DataType"].partition(".")[0] != "Number":
         return value
     try:
-        return int(value)
+        return header_number(int(value))
     except ValueError:
         return _float(value)
 

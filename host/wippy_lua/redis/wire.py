@@ -1,4 +1,4 @@
-"""Connections to Redis: how one is made, and the wire that all but the blocking reads share.
+"""Connections to Redis: how one is made, and the wire that all but blocking reads share.
 
 What waits for the wire travels together: its greenlet gathers everything that came up since the
 last round trip, sends it at once and reads the answers. Nothing waits for a timer.
@@ -10,7 +10,6 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha1
-from importlib.resources import files
 from typing import Final, Protocol, TypeAlias, cast
 
 import gevent
@@ -35,9 +34,10 @@ from wippy_lua.log import Log
 
 Argument: TypeAlias = str | bytes | int
 
-GROUP: Final = "wippy"  #: the consumer group of every stream, as `script.lua` has it
-CONNECT_TIMEOUT: Final = 5.0  #: seconds for a connection, and for an answer of a live server
-ANSWER_TIMEOUT: Final = 10.0
+CONNECT_TIMEOUT: Final = 5.0  #: seconds for a connection
+ANSWER_TIMEOUT: Final = 10.0  #: seconds that a caller waits for an answer, new connections included
+SHORTEST_SILENCE: Final = 1.0  #: bounds of the seconds in which a live server says something
+LONGEST_SILENCE: Final = 5.0
 FIRST_RECONNECT: Final = 0.05  #: seconds before the first try to connect again, and at most
 LAST_RECONNECT: Final = 1.0
 
@@ -48,11 +48,11 @@ NOT_NOW: Final = (NoScriptError, ReadOnlyError, MasterDownError)
 
 
 class Undeclared(WippyError):
-    """The server does not have a queue that was declared: somebody flushed it."""
+    """The server does not have what a script takes for granted: somebody flushed it."""
 
 
 class Connection(Protocol):
-    """As much as this driver uses of redis-py's connections."""
+    """As much as is used of redis-py's connections."""
 
     def connect(self) -> None: ...
     def disconnect(self) -> None: ...
@@ -61,12 +61,27 @@ class Connection(Protocol):
     def read_response(self) -> object: ...
 
 
-class Server:
-    """A Redis server by its URL, and the script that it runs for us."""
+def silence_within(lease: float) -> float:
+    """Returns the seconds after which a server that says nothing is taken for gone.
 
-    def __init__(self, url: str, client_name: str) -> None:
+    The leases ask for an answer each quarter of a lease. With another quarter for this answer,
+    what is held outlives a connection through which nothing comes any more.
+    """
+    return min(max(lease / 4, SHORTEST_SILENCE), LONGEST_SILENCE)
+
+
+class Server:
+    """A Redis server by its URL, and the script that it runs for us; ValueError for a bad URL.
+
+    One that says nothing for `silence` seconds while it is asked is taken for gone.
+    """
+
+    def __init__(self, url: str, client_name: str, script: bytes, silence: float) -> None:
         self.client_name = client_name
-        self._script = files(__package__).joinpath("script.lua").read_bytes()
+        #: How often a connection took the place of one that was lost.
+        self.reconnects = 0
+        self._silence = silence
+        self._script = script
         self._sha = sha1(self._script, usedforsecurity=False).hexdigest()
         # Only a maker of connections: the pool's own bookkeeping fails at 100 of them.
         self._pool = redis.ConnectionPool.from_url(
@@ -83,16 +98,21 @@ class Server:
             options.get("host", "localhost"), options.get("port", 6379), options.get("db", 0)
         )
 
-    def connect(self, answer_timeout: float = ANSWER_TIMEOUT) -> Connection:
-        """Returns a new connection that knows the script; raises what is in UNREACHABLE."""
+    def connect(self, longest_read: float = 0.0) -> Connection:
+        """Returns a new connection that knows the script; raises what is in UNREACHABLE.
+
+        `longest_read` is how many seconds the server may be asked to wait before it answers.
+        """
         factory = self._pool.connection_class
-        options = {**self._pool.connection_kwargs, "socket_timeout": answer_timeout}
+        options = {**self._pool.connection_kwargs, "socket_timeout": longest_read + self._silence}
         connection = cast(Connection, factory(**options))
         connection.connect()
         exchange(connection, ("SCRIPT", "LOAD", self._script))
         return connection
 
-    def script(self, verb: str, keys: Sequence[str], *arguments: Argument) -> tuple[Argument, ...]:
+    def script(
+        self, verb: str, keys: Sequence[str | bytes], *arguments: Argument
+    ) -> tuple[Argument, ...]:
         """Returns the command that runs a verb of the script."""
         return ("EVALSHA", self._sha, len(keys), *keys, verb, *arguments)
 
@@ -183,11 +203,26 @@ class Question(Call):
         return self._reply
 
 
+class SingleQuestion(Question):
+    """One that must not be asked twice: without an answer, nobody knows whether it was done."""
+
+    __slots__ = ()
+
+    repeatable = False
+
+
 class Source(Protocol):
     """Something that gathers what it has to send until the wire is free."""
 
     def take_calls(self) -> list[Call]:
         """Returns what to send now; offers itself again when that is not all."""
+
+
+class Reader(Protocol):
+    """Somebody with a connection of its own to the same server."""
+
+    def distrust(self) -> None:
+        """Gives up the connection, through which nothing may come any more; does not block."""
 
 
 class Wire:
@@ -204,8 +239,8 @@ class Wire:
         self._sources: dict[Source, None] = {}
         #: Why there is no connection; None while there is one.
         self.failure: WippyError | None = None
-        #: How often the server fell silent. No connection that was there before is to be trusted.
-        self.silences = 0
+        #: Who hears when the server fell silent: no connection that was there is to be trusted.
+        self.readers: set[Reader] = set()
 
     def start(self) -> None:
         """Connects; raises WippyError when that fails."""
@@ -246,9 +281,15 @@ class Wire:
         self._sources[source] = None
         self._wake.set()
 
-    def ask(self, command: Sequence[Argument], timeout: float = ANSWER_TIMEOUT) -> object:
+    def ask(
+        self,
+        command: Sequence[Argument],
+        timeout: float = ANSWER_TIMEOUT,
+        *,
+        repeatable: bool = True,
+    ) -> object:
         """Returns the answer to a command; raises WippyError."""
-        question = Question(command)
+        question = Question(command) if repeatable else SingleQuestion(command)
         self.submit(question)
         return question.answer(timeout, self.late)
 
@@ -297,7 +338,9 @@ class Wire:
                 # A new connection brings the script along, or finds the server's new master.
                 self._lose(WippyError("Redis refused for now", kind=Kind.UNAVAILABLE))
         except UNREACHABLE as error:
-            self.silences += isinstance(error, TimeoutError)
+            if isinstance(error, TimeoutError):
+                for reader in tuple(self.readers):
+                    reader.distrust()
             self._lose(self._unreachable(error))
         again = [*refused, *(call for call in unanswered if call.repeatable)]
         self._calls.extendleft(reversed(again))
@@ -324,6 +367,7 @@ class Wire:
                 delay = min(delay * 2, LAST_RECONNECT)
             else:
                 self.failure = None
+                self._server.reconnects += 1
                 self._log.info("connected again")
                 return self._connection
 
@@ -340,7 +384,7 @@ class Wire:
 
 
 def stopped() -> WippyError:
-    return WippyError("the redis driver is not started", kind=Kind.UNAVAILABLE, retryable=True)
+    return WippyError("not connected to Redis: stopped", kind=Kind.UNAVAILABLE, retryable=True)
 
 
 def _read(connection: Connection) -> object:
