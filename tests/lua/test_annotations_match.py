@@ -42,18 +42,29 @@ OBJECTS = {
 INSPECT = b"""
 local debug, handle = ...
 
-local function upvalue(fn, wanted)
+-- The VM's own code has no names: the handler is whoever has what it collected.
+local function collected_by(fn)
   for i = 1, 255 do
     local name, value = debug.getupvalue(fn, i)
-    if name == wanted then
+    if name == "collected" then
       return value
     end
   end
-  error("no upvalue " .. wanted)
+end
+
+local function collected()
+  for i = 1, 255 do
+    local _, value = debug.getupvalue(handle, i)
+    local found = type(value) == "function" and collected_by(value)
+    if found then
+      return found
+    end
+  end
+  error("the handler has collected nothing")
 end
 
 local lines = {}
-for name, object in pairs(upvalue(upvalue(handle, "handler"), "collected")) do
+for name, object in pairs(collected()) do
   local metatable = debug.getmetatable(object)
   for key, value in pairs(metatable and metatable.__index or object) do
     local info = type(value) == "function" and debug.getinfo(value, "u")
