@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.benchmarks.app import (
     AUTO,
@@ -21,8 +22,10 @@ from tests.benchmarks.app import (
     publish_all,
     queue,
 )
-from tests.benchmarks.brokers import Brokers
 from tests.benchmarks.cases import Case, Scale, at_least, at_most
+
+if TYPE_CHECKING:  # the program's memory is measured
+    from tests.benchmarks.brokers import Brokers
 
 HANDLERS = 1000
 HANDLER = """
