@@ -19,8 +19,8 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.text import Text
 
+from tests.cli.terminal import Terminal
 from tests.examples.running import COMMAND, EXAMPLES, ROOT, environment
-from tests.operations.terminal import Terminal
 
 SCREENS: Final = ROOT / "host" / "screens"
 APP: Final = EXAMPLES / "retry_and_dead_letter"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import signal
 import subprocess
 from pathlib import Path
@@ -14,6 +12,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests.cli.command import COMMAND, PATIENCE, app, environment, wippy
+from tests.cli.terminal import Terminal
 from wippy_lua.cli.testing.suite import Test
 
 #: The command patches its own process: the tests' need not be patched for a second time.
@@ -489,20 +488,9 @@ def test_on_a_terminal_one_line_tells_what_runs(tmp_path: Path) -> None:
         entry("a", "return function() require('time').sleep('50ms') end")
         + entry("b", "return function() error('x') end"),
     )
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [*COMMAND, "test", str(tmp_path)], env=environment(), stdout=theirs, stderr=theirs
-    ) as process:
-        os.close(theirs)
-        text = ""
-        while True:
-            try:
-                chunk = os.read(ours, 4096)
-            except OSError:  # the other side has gone
-                break
-            text += chunk.decode()
-        assert process.wait(20) == 1
-    os.close(ours)
+    with Terminal("test", str(tmp_path)) as terminal:
+        assert terminal.finish() == 1
+        text = terminal.raw
     assert "\r\x1b[K0/2  app:a" in text
     assert "1/2, 1 failed  app:a" in text
     assert "ok   [app] app:a" not in text

@@ -10,9 +10,9 @@ from pathlib import Path
 import gevent
 import pytest
 
+from tests.cli.terminal import Terminal
 from tests.operations.commands import on_brokers
 from tests.operations.sites import Site, letters, repairing
-from tests.operations.terminal import Terminal
 
 LONG = bool(os.environ.get("WIPPY_LUA_LONG"))
 #: Letters; the services that are slow to ask have fewer unless there is time.
