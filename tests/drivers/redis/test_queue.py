@@ -9,13 +9,31 @@ from typing import Any
 import gevent
 import pytest
 import redis
+from gevent.queue import SimpleQueue
 
 from tests.drivers.redis.support import LEASE, NAMES, PATIENCE, base_of, declare, settle_down
 from wippy_lua.queue.drivers.redis.driver import RedisDriver
+from wippy_lua.queue.drivers.redis.reader import READ_MESSAGES
 from wippy_lua.queue.message import JSON, TEXT, Delivery, Header
 from wippy_lua.testing.probe import eventually
 
 pytestmark = pytest.mark.network
+
+
+# Reading
+
+
+def test_handlers_begin_before_all_of_a_credit_is_read(driver: RedisDriver) -> None:
+    (queue,) = declare(driver)
+    queue.publish(*(str(n).encode() for n in range(2 * READ_MESSAGES)))
+    inbox: SimpleQueue[Delivery] = SimpleQueue()
+    driver.attach(queue.id, 4 * READ_MESSAGES, inbox)
+    received = [inbox.get(timeout=PATIENCE.must)]
+    # The rest is on its way while these are handled.
+    assert inbox.qsize() == READ_MESSAGES - 1
+    while len(received) < 2 * READ_MESSAGES:
+        received.append(inbox.get(timeout=PATIENCE.must))
+    assert [int(delivery.message.body) for delivery in received] == list(range(2 * READ_MESSAGES))
 
 
 # Messages of other programs

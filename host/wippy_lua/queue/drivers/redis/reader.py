@@ -36,8 +36,10 @@ _Streams: TypeAlias = list[tuple[bytes, list[tuple[bytes, list[bytes]]]]] | None
 #: Seconds that one read waits on the server. What it waits for wakes it earlier; this bounds what
 #: a lost wake-up costs.
 LONGEST_READ: Final = 5.0
-#: Messages of one read.
-READ_MESSAGES: Final = 1000
+#: Messages of one read. A consumer's credit is several: workers go through what is buffered without
+#: a wait, and settlements leave only when they are done. With all of a credit in one read, host and
+#: server would take turns; so the server reads and settles while the handlers run.
+READ_MESSAGES: Final = 250
 #: Seconds between two tries to end a read that waits.
 UNBLOCK_INTERVAL: Final = 0.05
 
