@@ -9,13 +9,71 @@ from typing import Any
 import gevent
 import pytest
 import redis
+from gevent.queue import SimpleQueue
 
 from tests.drivers.redis.support import LEASE, NAMES, PATIENCE, base_of, declare, settle_down
 from wippy_lua.queue.drivers.redis.driver import RedisDriver
+from wippy_lua.queue.drivers.redis.reader import LONGEST_READ, READ_MESSAGES
 from wippy_lua.queue.message import JSON, TEXT, Delivery, Header
 from wippy_lua.testing.probe import eventually
 
 pytestmark = pytest.mark.network
+
+
+# Reading
+
+
+def test_handlers_begin_before_all_of_a_credit_is_read(driver: RedisDriver) -> None:
+    (queue,) = declare(driver)
+    queue.publish(*(str(n).encode() for n in range(2 * READ_MESSAGES)))
+    inbox: SimpleQueue[Delivery] = SimpleQueue()
+    driver.attach(queue.id, 4 * READ_MESSAGES, inbox)
+    received = [inbox.get(timeout=PATIENCE.must)]
+    # The rest is on its way while these are handled.
+    assert inbox.qsize() == READ_MESSAGES - 1
+    while len(received) < 2 * READ_MESSAGES:
+        received.append(inbox.get(timeout=PATIENCE.must))
+    assert [int(delivery.message.body) for delivery in received] == list(range(2 * READ_MESSAGES))
+
+
+def test_a_message_at_a_time_costs_one_read(driver: RedisDriver, client: redis.Redis) -> None:
+    (queue,) = declare(driver)
+    inbox = queue.attach()
+    settle_down()
+    client.config_resetstat()
+    for _ in range(40):
+        queue.publish(b"x")
+        inbox.receive().ack()
+    driver.flush(queue.id)
+    # The script publishes and acks; some rounds of leases may fall among these.
+    assert client.info("commandstats")["cmdstat_evalsha"]["calls"] < 100
+
+
+def test_what_is_due_comes_between_others_that_keep_coming(driver: RedisDriver) -> None:
+    (queue,) = declare(driver)
+    inbox = queue.attach()
+    settle_down()
+    queue.publish(b"late", delay=0.3)
+    begin, found = time.monotonic(), b""
+    while found != b"late":
+        assert time.monotonic() - begin < LONGEST_READ / 2
+        queue.publish(b"x")
+        delivery = inbox.receive()
+        found = delivery.message.body
+        delivery.ack()
+
+
+def test_what_expired_while_there_was_no_room_is_not_delivered(driver: RedisDriver) -> None:
+    (queue,) = declare(driver)
+    inbox = queue.attach(credit=1)
+    settle_down()
+    queue.publish(b"first")
+    first = inbox.receive()
+    queue.publish(b"short", ttl=0.05)
+    queue.publish(b"last")
+    gevent.sleep(0.1)
+    first.ack()
+    assert inbox.receive().message.body == b"last"
 
 
 # Messages of other programs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from math import ceil
 from typing import Final, TypeAlias, cast
 
 import gevent
@@ -36,8 +37,12 @@ _Streams: TypeAlias = list[tuple[bytes, list[tuple[bytes, list[bytes]]]]] | None
 #: Seconds that one read waits on the server. What it waits for wakes it earlier; this bounds what
 #: a lost wake-up costs.
 LONGEST_READ: Final = 5.0
-#: Messages of one read.
-READ_MESSAGES: Final = 1000
+#: Messages of one read. A consumer's credit is several: workers go through what is buffered without
+#: a wait, and settlements leave only when they are done. With all of a credit in one read, host and
+#: server would take turns; so the server reads and settles while the handlers run.
+READ_MESSAGES: Final = 250
+#: Messages of one read that waits, which the server does not bound by their bytes.
+WAITING_MESSAGES: Final = 8
 #: Seconds between two tries to end a read that waits.
 UNBLOCK_INTERVAL: Final = 0.05
 
@@ -197,30 +202,41 @@ class RedisAttachment:
             self._deliver(found)
 
     def _read(self, connection: Connection) -> None:
-        """Reads until detached, or until the connection is not to be trusted any more."""
-        bell: bytes = b""
+        """Reads until detached, or until the connection is not to be trusted any more.
+
+        A fetch looks at everything. When it finds nothing, all that may come until `due` wakes a
+        read that waits: one such read follows the other then, without a fetch between them.
+        """
+        bell, due = b"", 0.0
         while self.is_attached and self._connection is connection:
-            if self._holder.free <= 0:
+            free = self._holder.free
+            if free <= 0:
                 self._holder.wake.clear()
                 self._holder.wake.wait()
+                due = 0.0  # Anything may have come or expired meanwhile.
                 continue
-            limit = min(self._holder.free, READ_MESSAGES)
-            wait, taken = self._fetch(connection, limit, bell)
-            bell = b""
-            if not taken and wait:
-                bell, taken = self._block(connection, limit, wait)
+            now = self._clock.monotonic()
+            if bell or now >= due:
+                wait, taken = self._fetch(connection, min(free, READ_MESSAGES), bell)
+                bell, due = b"", 0.0 if taken else self._clock.monotonic() + wait
+            else:
+                limit = min(free, WAITING_MESSAGES)
+                bell, taken = self._block(connection, limit, due - now)
+                if not 0 < len(taken) < limit:
+                    due = 0.0
             if taken:
                 self._deliver(taken)
 
-    def _fetch(self, connection: Connection, limit: int, bell: bytes) -> tuple[int, list[Item]]:
+    def _fetch(self, connection: Connection, limit: int, bell: bytes) -> tuple[float, list[Item]]:
+        """Returns the seconds in which nothing is due, LONGEST_READ at most, and entries."""
         command = self._holder.outbox.script("fetch", self._holder.name, limit, bell)
         reply = cast(tuple[int, list[Item]], exchange(connection, command))
-        return reply[0], reply[1]
+        wait, taken = reply
+        return LONGEST_READ if wait < 0 else min(wait / 1000, LONGEST_READ), taken
 
-    def _block(self, connection: Connection, limit: int, wait: int) -> tuple[bytes, list[Item]]:
+    def _block(self, connection: Connection, limit: int, wait: float) -> tuple[bytes, list[Item]]:
         """Waits for an entry of priority 0 or for the bell; returns the bell's ID and entries."""
-        longest = int(LONGEST_READ * 1000)
-        block = longest if wait < 0 else min(wait, longest)
+        block = ceil(wait * 1000)  # 0 would be for ever
         bell_key = f"{self._base}:bell"
         command: list[Argument] = ["XREADGROUP", "GROUP", GROUP, self._holder.name]
         command += ["COUNT", limit, "BLOCK", block, "STREAMS", bell_key, self._base, ">", ">"]
