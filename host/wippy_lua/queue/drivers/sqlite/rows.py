@@ -20,6 +20,9 @@ Content: TypeAlias = tuple[str, str, bytes | None, bytes]
 #: Rows that one statement inserts at most: starting one costs as much as two rows.
 _MOST_ROWS: Final = 64
 
+#: Bytes of bodies beyond which each gets a statement of its own: SQLite copies what one holds.
+_MOST_BYTES: Final = 1 << 20
+
 _NO_HEADERS: Mapping[str, Header] = {}
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
@@ -103,6 +106,8 @@ def insert_rows(
         # Powers of two: these few statements stay prepared, whatever the sizes of groups.
         count = min(1 << (len(numbered) - at).bit_length() - 1, _MOST_ROWS)
         part = numbered[at : at + count]
+        if count > 1 and sum([len(row.message.body) for _, row in part]) > _MOST_BYTES:
+            count, part = 1, part[:1]
         facts: list[object] = [*placing]
         contents: list[object] = []
         for n, (priority, content, message) in part:
