@@ -182,7 +182,7 @@ class Batch:
         """Blocks until all are settled or the time is over."""
         if not self._left:
             return
-        # An event with a timeout would cost three times as much.
+        # An event with a timeout would cost more than twice as much.
         timer = gevent.get_hub().loop.timer(seconds)
         timer.start(self._waiter.switch, None)
         try:
