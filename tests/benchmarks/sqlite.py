@@ -69,6 +69,8 @@ class Traffic:
             function("handler", HANDLER),
             function("publisher", PUBLISHER, "queue"),
         ) as host:
+            publish_all(host, self.publishers, self.publishers, size=1)  # the VMs are made
+            wait_until_empty(host)
             begin = time.perf_counter()
             publish_all(host, self.count, self.publishers, self.size)
             wait_until_empty(host)

@@ -15,6 +15,7 @@ from wippy_lua.log import NullLog
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.driver import Driver
 from wippy_lua.queue.drivers.sqlite.driver import SqliteDriver
+from wippy_lua.queue.message import Message
 from wippy_lua.testing import DriverSuite, VirtualClock
 
 
@@ -141,6 +142,43 @@ def test_consumers_with_credit_take_turns(place: Place) -> None:
     queue.publish(*[b"%d" % n for n in range(6)])
     received = [[d.message.body for d in inbox.receive_many(2)] for inbox in inboxes]
     assert received == [[b"0", b"3"], [b"1", b"4"], [b"2", b"5"]]
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 200])
+def test_lists_of_any_length_are_stored_whole_and_in_order(place: Place, count: int) -> None:
+    driver = place.driver()
+    queue = declare(driver)
+    messages = [
+        Message(f"id-{n}", b"%d" % n, "text/plain", {"n": n} if n % 3 else {}, float(n))
+        for n in range(count)
+    ]
+    driver.publish(queue.id, messages)
+    assert [delivery.message for delivery in driver.take(queue.id, count + 1)] == messages
+
+
+def test_large_bodies_among_small_ones_are_stored_in_order(place: Place) -> None:
+    driver = place.driver()
+    queue = declare(driver)
+    bodies = [b"%d" % n * (400_000 if n % 4 == 1 else 1) for n in range(10)]
+    queue.publish(*bodies)
+    assert [delivery.message.body for delivery in driver.take(queue.id, 11)] == bodies
+
+
+def test_publishers_in_one_transaction_each_keep_their_terms(place: Place) -> None:
+    driver = place.driver()
+    queue = declare(driver)
+    publishers = [
+        gevent.spawn(queue.publish, b"0"),
+        gevent.spawn(queue.publish, b"1", ttl=5.0),
+        gevent.spawn(queue.publish, b"2"),
+        gevent.spawn(queue.publish, b"3", delay=1.0),
+        gevent.spawn(queue.publish, b"4", delay=1.0, ttl=9.0),
+        gevent.spawn(queue.publish, b"5", ttl=5.0),
+    ]
+    gevent.joinall(publishers, timeout=5, raise_error=True)
+    assert queue.shows(ready=4, delayed=2)
+    advance(place, 6.0, driver)
+    assert queue.attach(credit=10).drain(4) == [b"0", b"2", b"3", b"4"]
 
 
 # Several processes

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from struct import Struct
 from struct import error as StructError  # noqa: N812 - it is an exception class
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import astuple
 
 PROTOCOL_HEADER: Final = b"AMQP\x00\x00\x09\x01"
 METHOD: Final = 1
@@ -304,8 +306,7 @@ def _decode_field(kind: str, data: bytes, at: int) -> tuple[Any, int]:
 def content_header(body_size: int, properties: Properties) -> bytes:
     """Returns the payload of a content header frame; `ValueError` for what does not fit."""
     flags, out = 0, [b""]
-    for flag, name, kind in _PROPERTIES:
-        value = getattr(properties, name)
+    for value, (flag, _, kind) in zip(astuple(properties), _PROPERTIES, strict=True):
         if value is None:
             continue
         flags |= flag
@@ -353,13 +354,15 @@ def encode_table(table: Mapping[str, object]) -> bytes:
     """Returns a table; `ValueError` for a key or value that AMQP cannot carry."""
     out = []
     for key, value in table.items():
-        out.append(_short(key))
+        out.append(_name(key))
         out.append(_encode_value(key, value))
     data = b"".join(out)
     return _U32.pack(len(data)) + data
 
 
 def _encode_value(key: str, value: object) -> bytes:
+    if isinstance(value, float):  # every message of ours has one: when it was published
+        return b"d" + _F64.pack(value)
     match value:
         case bool():
             return b"t\x01" if value else b"t\x00"
@@ -369,8 +372,6 @@ def _encode_value(key: str, value: object) -> bytes:
             if not -(2**63) <= value < 2**63:
                 raise ValueError(f"{key!r}: the integer has more than 64 bits")
             return b"l" + _I64.pack(value)
-        case float():
-            return b"d" + _F64.pack(value)
         case Raw():
             return bytes((value.letter,)) + value.data
         case dict():
@@ -420,6 +421,10 @@ def _short(text: str) -> bytes:
     if len(data) > MAX_SHORT:
         raise ValueError(f"{text[:30]!r}... has {len(data)} bytes, over AMQP's {MAX_SHORT}")
     return _U8.pack(len(data)) + data
+
+
+#: Names in tables are the same few again and again.
+_name: Final = lru_cache(maxsize=256)(_short)
 
 
 def _long(data: bytes) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wippy_lua.errors import WippyError
 from wippy_lua.queue.drivers.sqlite.rows import Found, Row
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from wippy_lua.queue.drivers.sqlite.transaction import Transaction
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Publishing:
     """Messages for one queue; `due` 0 is at once, `max_length` None no bound.
 
@@ -29,8 +29,7 @@ class Publishing:
     is_dropped: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """A message as a delivery knows it: which one, and by which claim."""
 
     queue: int

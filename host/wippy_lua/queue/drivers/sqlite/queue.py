@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from math import inf
 from typing import Final, Protocol
 
-from gevent.event import Event
+import gevent
+from gevent.hub import Waiter
 
 from wippy_lua.errors import PublishError, QueueFull, QueueNotFound, WippyError
 from wippy_lua.queue.driver import Sink
@@ -137,7 +138,7 @@ class Publisher:
         self.tried = False
         self.on_its_way: Publishing | None = None
         self.failure: WippyError | None = None
-        self.woken = Event()
+        self.woken: Waiter[None] = Waiter()
 
     @property
     def is_over(self) -> bool:
@@ -156,6 +157,12 @@ class Publisher:
         if not self.stored:
             raise self.failure
         raise PublishError(dict.fromkeys(range(self.stored, len(self.rows)), self.failure))
+
+
+def _wake(publishers: Sequence[Publisher]) -> None:
+    """Runs in the hub: it must not block, and a waiter may be switched to from there only."""
+    for publisher in publishers:
+        publisher.woken.switch(None)
 
 
 class SqliteQueue:
@@ -234,14 +241,14 @@ class SqliteQueue:
         return wanted
 
     def drop_finished(self) -> None:
-        """Forgets the publishers that are over, and wakes them."""
+        """Forgets the publishers that are over, and wakes them in the hub's next turn."""
+        over: list[Publisher] = []
         waiting: deque[Publisher] = deque()
         for publisher in self.publishers:
-            if publisher.is_over:
-                publisher.woken.set()
-            else:
-                waiting.append(publisher)
+            (over if publisher.is_over else waiting).append(publisher)
         self.publishers = waiting
+        if over:
+            gevent.get_hub().loop.run_callback(_wake, over)
 
     def full(self, publisher: Publisher) -> QueueFull:
         return QueueFull(self.id, self.max_length or 0, publisher.timeout)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 from math import inf
 from typing import Final, NamedTuple, TypeAlias
 
@@ -16,11 +17,11 @@ from wippy_lua.queue.message import Header, Message, header_number, priority_of
 #: Message ID, content type, headers and body.
 Content: TypeAlias = tuple[str, str, bytes | None, bytes]
 
-_INSERT_MESSAGE: Final = (
-    "INSERT INTO messages (id, priority, position, published_at,"
-    " queue, state, due, expires, attempt, claim, lease)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
+#: Rows that one statement inserts at most: starting one costs as much as two rows.
+_MOST_ROWS: Final = 64
+
+#: Bytes of bodies beyond which each gets a statement of its own: SQLite copies what one holds.
+_MOST_BYTES: Final = 1 << 20
 
 _NO_HEADERS: Mapping[str, Header] = {}
 _encode = msgspec.msgpack.Encoder().encode
@@ -38,7 +39,7 @@ class Row(NamedTuple):
 class Placing(NamedTuple):
     """Where rows begin: in which queue and state, from and until when, claimed by whom.
 
-    In the order of the columns of `_INSERT_MESSAGE`.
+    In the order of the parameters of `_messages_statement`.
     """
 
     queue: int
@@ -97,17 +98,43 @@ def row_of(message: Message) -> Row:
 
 
 def insert_rows(
-    db: sqlite3.Connection, numbered: Iterable[tuple[int, Row]], placing: Placing
+    db: sqlite3.Connection, numbered: Sequence[tuple[int, Row]], placing: Placing
 ) -> None:
     """Inserts messages and their contents under their numbers."""
-    rows = list(numbered)
-    db.executemany(
-        _INSERT_MESSAGE,
-        [(n, row.priority, n, row.message.published_at, *placing) for n, row in rows],
+    at = 0
+    while at < len(numbered):
+        # Powers of two: these few statements stay prepared, whatever the sizes of groups.
+        count = min(1 << (len(numbered) - at).bit_length() - 1, _MOST_ROWS)
+        part = numbered[at : at + count]
+        if count > 1 and sum([len(row.message.body) for _, row in part]) > _MOST_BYTES:
+            count, part = 1, part[:1]
+        facts: list[object] = [*placing]
+        contents: list[object] = []
+        for n, (priority, content, message) in part:
+            facts += (n, priority, message.published_at)
+            contents.append(n)
+            contents += content
+        db.execute(_messages_statement(count), facts)
+        db.execute(_contents_statement(count), contents)
+        at += count
+
+
+@cache
+def _messages_statement(count: int) -> str:
+    first = len(Placing._fields) + 1
+    rows = (
+        f"(?{n}, ?{n + 1}, ?{n}, ?{n + 2}, ?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+        for n in range(first, first + 3 * count, 3)
     )
-    db.executemany(
-        "INSERT INTO contents VALUES (?, ?, ?, ?, ?)", [(n, *row.content) for n, row in rows]
+    columns = (
+        "id, priority, position, published_at, queue, state, due, expires, attempt, claim, lease"
     )
+    return f"INSERT INTO messages ({columns}) VALUES {', '.join(rows)}"  # noqa: S608 - constant
+
+
+@cache
+def _contents_statement(count: int) -> str:
+    return "INSERT INTO contents VALUES " + ", ".join(["(?, ?, ?, ?, ?)"] * count)  # noqa: S608 - constant
 
 
 def message_of(

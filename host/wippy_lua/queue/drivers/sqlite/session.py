@@ -167,7 +167,7 @@ class Session:
             self._events.set(publisher.due)
         self._deadlines.set(publisher.deadline)
         try:
-            publisher.woken.wait()
+            publisher.woken.get()
         except BaseException:
             publisher.give_up(stopped_error())
             queue.drop_finished()

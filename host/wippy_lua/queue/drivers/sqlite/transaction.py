@@ -11,7 +11,9 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain, groupby
 from math import inf
+from operator import attrgetter
 from typing import Any, Final
 
 from wippy_lua.errors import QueueNotFound, WippyError
@@ -48,6 +50,9 @@ SELECT m.*, c.message_id, c.content_type, c.headers, c.body FROM (
 ORDER BY m.priority DESC, m.position, m.id LIMIT ?5
 """
 
+#: What publishings must have in common to be stored as one.
+_terms_of: Final = attrgetter("queue", "due", "expires", "max_length")
+
 
 class Transaction:
     """One open transaction; `lease` is what the process's lease is if it commits."""
@@ -74,7 +79,7 @@ class Transaction:
         self._settle(group)
         next_event = self.sweep() if group.sweep else None
         self._handed_over = {queue: [] for queue in self._ready_consumers(group)}
-        stored = [self._publish(publishing) for publishing in group.publishings]
+        stored = self._publish(group.publishings)
         self._insert()
         claimed = {
             queue: self._handed_over[queue]
@@ -109,24 +114,32 @@ class Transaction:
             if 0 < coming[queue] <= limit and not self._count_of(queue)[READY]
         }
 
-    def _publish(self, publishing: Publishing) -> int:
-        """Stores as many messages as there is room for; returns how many."""
-        rows, queue = publishing.rows, publishing.queue
-        if publishing.is_dropped:
-            return 0
-        if publishing.max_length is not None:
-            room = publishing.max_length - sum(self._count_of(queue))
-            rows = rows[: max(room, 0)]
-        if not rows or publishing.expires <= self.now:
-            return len(rows)
-        expires = None if publishing.expires == inf else publishing.expires
-        if publishing.due > self.now:
-            self._add(rows, Placing(queue, DELAYED, publishing.due, expires))
+    def _publish(self, publishings: Sequence[Publishing]) -> list[int]:
+        """Stores as many messages of each as there is room for; returns how many."""
+        stored: list[int] = []
+        # Neighbours that are alike are stored as one: each costs as much as a message.
+        for (queue, due, expires, bound), alike in groupby(publishings, _terms_of):
+            lists = [() if each.is_dropped else each.rows for each in alike]
+            if bound is None:
+                self._store(list(chain.from_iterable(lists)), queue, due, expires)
+                stored += map(len, lists)
+                continue
+            for rows in lists:
+                fitting = rows[: max(bound - sum(self._count_of(queue)), 0)]
+                self._store(fitting, queue, due, expires)
+                stored.append(len(fitting))
+        return stored
+
+    def _store(self, rows: Sequence[Row], queue: int, due: float, until: float) -> None:
+        if not rows or until <= self.now:
+            return
+        expires = None if until == inf else until
+        if due > self.now:
+            self._add(rows, Placing(queue, DELAYED, due, expires))
         elif queue in self._handed_over:
             self._hand_over(rows, queue, expires)
         else:
             self._add(rows, Placing(queue, READY, None, expires))
-        return len(rows)
 
     def _hand_over(self, rows: Sequence[Row], queue: int, expires: float | None) -> None:
         """Stores messages as claimed already, which saves reading and writing them again."""
