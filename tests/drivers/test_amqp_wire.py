@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from wippy_lua.errors import Kind, WippyError
 from wippy_lua.queue.drivers.amqp import wire
-from wippy_lua.queue.drivers.amqp.consumer import Settlements
 from wippy_lua.queue.drivers.amqp.message import (
     attempt_of,
     copy_properties,
@@ -22,6 +21,7 @@ from wippy_lua.queue.drivers.amqp.message import (
 )
 from wippy_lua.queue.drivers.amqp.queues import LADDER, step_for
 from wippy_lua.queue.drivers.amqp.settings import Settings
+from wippy_lua.queue.drivers.amqp.settlements import Settlements
 from wippy_lua.queue.drivers.amqp.wire import Properties, Raw
 from wippy_lua.queue.message import Header, Message
 from wippy_lua.registry.kinds import AmqpDriverSpec
