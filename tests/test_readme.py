@@ -13,6 +13,8 @@ import pytest
 
 from wippy_lua import Host
 
+pytestmark = pytest.mark.once  # its apps are processes of their own
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 SNIPPETS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
@@ -123,7 +125,6 @@ def test_the_python_program_publishes() -> None:
     assert done.stdout == "0\n"
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_command_that_sets_up_and_runs_the_hello_app_works_in_a_fresh_copy(
     tmp_path: Path,

@@ -56,7 +56,7 @@ def no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
 
 
-@pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:0"])
 def test_the_real_address_is_told_and_served_until_the_end(folder: Path, address: str) -> None:
     with Running("run", folder, "--admin", address, "--log-format", "json") as run:
@@ -72,7 +72,7 @@ def test_the_real_address_is_told_and_served_until_the_end(folder: Path, address
             status(url + "/healthz")
 
 
-@pytest.mark.slow
+@pytest.mark.once
 def test_the_server_is_there_while_the_host_stops(folder: Path) -> None:
     app(folder, main=PUBLISH)
     with Running("run", folder, "--admin", "127.0.0.1:0") as run:
@@ -86,7 +86,7 @@ def test_the_server_is_there_while_the_host_stops(folder: Path) -> None:
         assert run.finish() == 1  # its handler had to be interrupted
 
 
-@pytest.mark.slow
+@pytest.mark.once
 def test_with_a_token_all_addresses_are_served_to_those_who_know_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

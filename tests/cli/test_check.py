@@ -1,7 +1,11 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.cli.command import QUEUE, app, wippy
+
+pytestmark = pytest.mark.once  # its apps are processes of their own
 
 NO_DEAD_LETTER = """\
 - {name: memory, kind: queue.driver.memory}

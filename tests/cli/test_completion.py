@@ -11,6 +11,8 @@ import pytest
 
 from tests.cli.command import COMMAND, PATIENCE, QUEUE, app, environment, wippy
 
+pytestmark = pytest.mark.once  # its apps are processes of their own
+
 VARIABLE = "_WIPPY_LUA_COMPLETE"
 #: How a shell asks, apart from the line.
 PROTOCOLS = {"zsh": "zsh_complete", "fish": "fish_complete"}

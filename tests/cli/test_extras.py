@@ -10,6 +10,8 @@ import pytest
 
 from tests.examples.running import environment
 
+pytestmark = pytest.mark.once  # its apps are processes of their own
+
 INDEX = """\
 version: "1.0"
 namespace: app

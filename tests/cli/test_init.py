@@ -1,7 +1,11 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.cli.command import wippy
+
+pytestmark = pytest.mark.once  # its apps are processes of their own
 
 FILES = {"main.lua", "greet.lua", "greet_test.lua", "_index.yaml"} | {
     ".luarc.json",

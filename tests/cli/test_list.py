@@ -7,6 +7,8 @@ import pytest
 
 from tests.cli.command import COMMAND, PATIENCE, QUEUE, app, environment, wippy
 
+pytestmark = pytest.mark.once  # its apps are processes of their own
+
 
 def test_a_pipe_gets_aligned_columns(tmp_path: Path) -> None:
     ended = wippy("list", app(tmp_path, QUEUE, handler=""))

@@ -7,6 +7,8 @@ import pytest
 
 from tests.cli.command import COMMAND, PUBLISH, QUEUE, app, environment, wippy
 
+pytestmark = pytest.mark.once  # its apps are processes of their own
+
 HELLO = Path(__file__).parents[2] / "examples" / "hello" / "main.lua"
 HANDLED = 'local log = require("logger") return function(body) log.info("handled", body) end'
 

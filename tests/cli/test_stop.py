@@ -7,6 +7,8 @@ import pytest
 
 from tests.cli.command import PUBLISH, QUEUE, Running, app
 
+pytestmark = pytest.mark.once  # its apps are processes of their own
+
 BEGUN = 'local queue, logger = require("queue"), require("logger")\nlogger.info("begun")\n'
 POLITE = f"""return function()
   {BEGUN}

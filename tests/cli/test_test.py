@@ -16,7 +16,7 @@ from tests.cli.terminal import Terminal
 from wippy_lua.cli.testing.suite import Test
 
 #: The command patches its own process: the tests' need not be patched for a second time.
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.once
 
 #: A queue of a broker and a store that are nowhere to be found, and what uses them.
 ENTRIES = """\

@@ -18,6 +18,8 @@ from tests.examples.running import (
 )
 from tests.examples.specification import ENTRIES, HANDLER, PUBLISHER
 
+pytestmark = pytest.mark.once  # its apps are processes of their own
+
 
 @pytest.mark.parametrize("name", sorted(each.name for each in EXAMPLES.iterdir() if each.is_dir()))
 def test_example_has_a_readme_with_its_command(name: str) -> None:

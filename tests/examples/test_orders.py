@@ -23,6 +23,8 @@ from tests.examples.running import (
     with_message,
 )
 
+pytestmark = pytest.mark.once  # its apps are processes of their own
+
 SQLITE = "kind: queue.driver.sqlite"
 
 

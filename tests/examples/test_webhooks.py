@@ -20,6 +20,8 @@ import pytest
 
 from tests.examples.running import logged_process, wait_until
 
+pytestmark = pytest.mark.once  # its apps are processes of their own
+
 SECRET, OLD_SECRET = "s3cret", "0ld"
 SERVER = (sys.executable, "webhooks/server.py", "--port", "0")
 PAYMENT = {"id": "evt_1", "type": "payment.received", "account": "ann", "cents": 1200}

@@ -14,6 +14,8 @@ import pytest
 
 from tests.examples.running import Line, run_command, run_example, with_message
 
+pytestmark = pytest.mark.once  # its apps are processes of their own
+
 IGNORED = {"site-packages", "dist-packages", "__pycache__"}
 
 
@@ -103,7 +105,6 @@ def test_argument_that_is_no_number_fails_with_the_usage(tmp_path: Path) -> None
     assert "usage: wippy-lua run examples/wordcount" in ended.stderr
 
 
-@pytest.mark.slow
 def test_standard_library_of_this_python_is_counted_exactly_and_within_a_minute() -> None:
     folder = Path(sysconfig.get_path("stdlib"))
     lines = count_with_example(folder, "10", timeout=90)

@@ -20,7 +20,7 @@ from tests.lua.vms import MIB, attack
 from wippy_lua import Host
 from wippy_lua.log import Format, make_log
 
-pytestmark = pytest.mark.slow  # no second run: the processes that do it are never patched
+pytestmark = pytest.mark.once  # the processes that do it are never patched
 
 SECONDS = 0.1 if IS_LONG else 0.05  #: deadline of a script that need not end by itself
 #: Seconds after its deadline by which a call has ended: the longest time between two looks.

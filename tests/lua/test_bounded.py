@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from .guarded import SMALL_CHUNKS, GuardedVM
 
+pytestmark = pytest.mark.once  # nothing here waits
+
 
 @pytest.fixture(scope="module")
 def vm() -> GuardedVM:

@@ -21,6 +21,8 @@ from tests.lua.codec_vm import (
     without_null_members,
 )
 
+pytestmark = pytest.mark.once  # nothing here waits
+
 
 @pytest.fixture(scope="module")
 def codec() -> Codec:

@@ -21,6 +21,8 @@ from tests.lua.codec_vm import (
     without_null_members,
 )
 
+pytestmark = pytest.mark.once  # nothing here waits
+
 LIMIT = 1.0  # seconds that one case of bad input may take
 
 

@@ -13,6 +13,8 @@ from lupa.lua54 import lua_type
 
 from tests.lua.codec_vm import FLOATS, INTEGERS, MSGPACK_DOCUMENTS, TEXT, Codec, normalised, same
 
+pytestmark = pytest.mark.once  # nothing here waits
+
 
 @pytest.fixture(scope="module")
 def codec() -> Codec:

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from .guarded import SMALL_BLOCKS, GuardedVM
 
+pytestmark = pytest.mark.once  # nothing here waits
+
 ANY_TEXT = (
     "a b c . %a %d %s [ab] [^a] [a-c] %. [%a_] []] [^]] [a-] %S - ^ $ ] %f[a] %f[^b] %b() %bab %baa"
     " %1 %2 %0 () ( ) ( a ) b ) (a) (.-) (%a+) [ % %f %b %ba [a [% * ? + \0 \xe9 %z [%z\xe9-\xff]"

@@ -24,6 +24,8 @@ from wippy_lua.registry.kinds import (
 from wippy_lua.registry.loader import load_folder
 from wippy_lua.registry.registry import Registry
 
+pytestmark = pytest.mark.once  # nothing here waits
+
 
 def spec_app(app: App) -> Registry:
     app.write("_index.yaml", SPEC_INDEX)

@@ -17,7 +17,7 @@ from tests.host.apps import wait_for
 ROOT = Path(__file__).parents[2]
 #: Each in one of the two runs: the processes are patched in both.
 KINDS = [
-    pytest.param("sqlite", marks=pytest.mark.slow),
+    pytest.param("sqlite", marks=pytest.mark.once),
     pytest.param("redis", marks=pytest.mark.network),
 ]
 
