@@ -16,6 +16,8 @@ from wippy_lua.queue.drivers.amqp.message import (
     attempt_of,
     copy_properties,
     encode_header,
+    expiry_of,
+    first_header,
     to_message,
     to_properties,
 )
@@ -59,6 +61,38 @@ def test_a_message_comes_back_as_it_was(
     )
     if message_id:
         assert read.id == message_id
+
+
+@given(
+    st.one_of(st.just({}), HEADERS),
+    st.text(max_size=60),
+    st.text(max_size=60),
+    st.binary(max_size=50),
+    st.floats(0, 2**40),
+)
+def test_the_short_way_to_a_header_writes_what_the_long_one_does(
+    headers: dict[str, Header], message_id: str, content_type: str, body: bytes, published: float
+) -> None:
+    message = Message(message_id, body, content_type, headers, published)
+    long = encode_header(to_properties(message, None), len(body), 131_072)
+    assert first_header(message, None, None, 131_072) == long
+
+
+def test_a_first_header_says_when_it_expires() -> None:
+    message = Message("m", b"", "text/plain", {}, 1.0)
+    _, read = wire.decode_content_header(first_header(message, 9.5, "8501", 131_072))
+    assert (read.expiration, expiry_of(read, 1.0)) == ("8501", 9.5)
+
+
+@pytest.mark.parametrize("length", [0, 1, 4087, 4088, 4089, 10_000])
+def test_a_body_travels_in_frames_that_the_broker_takes(length: int) -> None:
+    body = bytes(length)
+    stream = b"".join(wire.content_frames(7, b"header", body, max_frame=4096))
+    first, *rest = wire.FrameReader().feed(stream)
+    assert first == (wire.HEADER, 7, b"header")
+    assert [frame[:2] for frame in rest] == [(wire.BODY, 7)] * len(rest)
+    assert b"".join(payload for _, _, payload in rest) == body
+    assert all(len(payload) + wire.FRAME_OVERHEAD <= 4096 for _, _, payload in rest)
 
 
 def test_another_client_reads_what_we_write() -> None:
@@ -129,7 +163,7 @@ def test_values_of_other_types_are_copied_as_they_came() -> None:
 def test_what_amqp_cannot_carry_is_invalid(headers: dict[str, Header], message_id: str) -> None:
     message = Message(message_id, b"", "text/plain", headers, 0.0)
     with pytest.raises(WippyError, match="AMQP cannot carry") as caught:
-        encode_header(to_properties(message, None), 0, 131_072)
+        first_header(message, None, None, 131_072)
     assert caught.value.kind is Kind.INVALID
 
 

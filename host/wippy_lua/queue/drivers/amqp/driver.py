@@ -22,7 +22,7 @@ from wippy_lua.queue.driver import Attachment, Capabilities, QueueInfo, Seen, Si
 from wippy_lua.queue.drivers.amqp.connection import Connection
 from wippy_lua.queue.drivers.amqp.consumer import Copier, Intake, Subscription
 from wippy_lua.queue.drivers.amqp.link import Link
-from wippy_lua.queue.drivers.amqp.message import encode_header, to_properties
+from wippy_lua.queue.drivers.amqp.message import first_header
 from wippy_lua.queue.drivers.amqp.publisher import Deadline, Parcel, Publisher
 from wippy_lua.queue.drivers.amqp.queues import (
     LONGEST_DELAY,
@@ -257,16 +257,18 @@ class AmqpDriver:
         max_frame = self._publisher.max_frame
         name = queue.target(delay)
         expires = None if ttl is None else self._clock.time() + ttl
-        parcels = []
-        for message in messages:
-            properties = to_properties(message, expires)
-            if ttl is not None and delay <= 0:
-                # On a step it would send the message on before its time. Rounded up: the broker
-                # must not take for expired what is not.
-                properties.expiration = str(int(ttl * 1000) + 1)
-            header = encode_header(properties, len(message.body), max_frame)
-            parcels.append(Parcel(name, message.id, header, message.body))
-        return parcels
+        # On a step it would send the message on before its time. Rounded up: the broker must not
+        # take for expired what is not.
+        expiration = None if ttl is None or delay > 0 else str(int(ttl * 1000) + 1)
+        return [
+            Parcel(
+                name,
+                message.id,
+                first_header(message, expires, expiration, max_frame),
+                message.body,
+            )
+            for message in messages
+        ]
 
     def _store(
         self,
@@ -278,6 +280,8 @@ class AmqpDriver:
     ) -> dict[int, WippyError]:
         """Stores messages, and declares their queue again when somebody has deleted it."""
         failed = self._publisher.store(parcels, deadline, timeout)
+        if not failed:
+            return failed
         missing = [index for index, error in failed.items() if error.kind is Kind.NOT_FOUND]
         if missing:
             target = self._find(queue)

@@ -10,9 +10,10 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from enum import Enum, auto
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 import gevent
+import msgspec
 from gevent.event import Event
 from gevent.hub import Waiter
 from gevent.lock import Semaphore
@@ -49,7 +50,7 @@ class Sender(Protocol):
     def settle(self, index: int, fate: Fate, error: WippyError | None) -> None: ...
 
 
-class Parcel(NamedTuple):
+class Parcel(msgspec.Struct, frozen=True, gc=False):
     """A message for one broker queue: encoded properties and body."""
 
     queue: str
@@ -91,15 +92,12 @@ class ConfirmChannel:
         """Queues a message for the wire; `sender` hears of it by `index`."""
         self._tag += 1
         self._unconfirmed[self._tag] = (parcel, sender, index)
-        number, body = self._channel.number, parcel.body
-        frames = [self._method(parcel.queue), wire.frame(wire.HEADER, number, parcel.header)]
-        size = self.connection.max_frame - wire.FRAME_OVERHEAD
-        frames += [
-            wire.frame(wire.BODY, number, body[start : start + size])
-            for start in range(0, len(body), size)
-        ]
+        connection = self.connection
+        frames = wire.content_frames(
+            self._channel.number, parcel.header, parcel.body, connection.max_frame
+        )
         # One piece: nothing else of this channel may come in between.
-        self.connection.send(b"".join(frames))
+        connection.send(b"".join((self._method(parcel.queue), *frames)))
 
     def _method(self, queue: str) -> bytes:
         method = self._methods.get(queue)
@@ -162,16 +160,24 @@ class ConfirmChannel:
 class Batch:
     """The messages of one publish that are on their way, and the greenlet that waits for them."""
 
-    __slots__ = ("_left", "_waiter", "errors", "fates")
+    __slots__ = ("_left", "_stored", "_waiter", "errors", "fates")
 
     def __init__(self, count: int) -> None:
         self.fates: list[Fate | None] = [None] * count
         self.errors: dict[int, WippyError] = {}
         self._left = count
+        self._stored = True
         self._waiter: Waiter[None] = Waiter()
+
+    @property
+    def is_stored(self) -> bool:
+        """True when every message is settled, and well."""
+        return self._stored and not self._left
 
     def settle(self, index: int, fate: Fate, error: WippyError | None) -> None:
         self.fates[index] = fate
+        if fate is not Fate.STORED:
+            self._stored = False
         if error is not None:
             self.errors[index] = error
         self._left -= 1
@@ -220,13 +226,14 @@ class Publisher:
     ) -> dict[int, WippyError]:
         """Sends messages and waits for their confirms; returns the errors of those not stored."""
         failed: dict[int, WippyError] = {}
-        waiting = list(range(len(parcels)))
+        waiting: Sequence[int] = range(len(parcels))
         while True:
             batch = Batch(len(waiting))
             self._send(parcels, waiting, batch, deadline)
             batch.wait(deadline.left)
+            if batch.is_stored:
+                return failed
             for slot, index in enumerate(waiting):
-                failed.pop(index, None)
                 error = _error(batch, slot, parcels[index], timeout)
                 if error is not None:
                     failed[index] = error
@@ -235,6 +242,8 @@ class Publisher:
                 gevent.sleep(min(REFUSED_PAUSE, deadline.left))
             if not waiting or not deadline.left or not self._link.is_running:
                 return failed
+            for index in waiting:
+                del failed[index]
 
     def send(self, parcel: Parcel, sender: Sender) -> None:
         """Sends one message as soon as there is a connection; raises WippyError when stopped."""
@@ -248,7 +257,7 @@ class Publisher:
                 return
 
     def _send(
-        self, parcels: Sequence[Parcel], waiting: list[int], batch: Batch, deadline: Deadline
+        self, parcels: Sequence[Parcel], waiting: Sequence[int], batch: Batch, deadline: Deadline
     ) -> None:
         for slot, index in enumerate(waiting):
             try:

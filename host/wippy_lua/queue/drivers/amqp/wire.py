@@ -179,6 +179,19 @@ def frame(kind: int, channel: int, payload: bytes) -> bytes:
     return b"%b%b\xce" % (_FRAME.pack(kind, channel, len(payload)), payload)
 
 
+def content_frames(channel: int, header: bytes, body: bytes, max_frame: int) -> list[bytes]:
+    """Returns the pieces of a header frame and of as many frames as the body needs."""
+    pack, size = _FRAME.pack, max_frame - FRAME_OVERHEAD
+    pieces = [pack(HEADER, channel, len(header)), header, b"\xce"]
+    if 0 < len(body) <= size:  # nearly all
+        pieces += (pack(BODY, channel, len(body)), body, b"\xce")
+    else:
+        pieces += [
+            frame(BODY, channel, body[start : start + size]) for start in range(0, len(body), size)
+        ]
+    return pieces
+
+
 class FrameReader:
     """Cuts a stream into frames."""
 
@@ -260,7 +273,7 @@ def _encode_field(kind: str, value: Any) -> bytes:
         case "q":
             return _U64.pack(value or 0)
         case "s":
-            return _short(value or "")
+            return short(value or "")
         case "S":
             return _long(value or b"")
         case _:
@@ -303,6 +316,16 @@ def _decode_field(kind: str, data: bytes, at: int) -> tuple[Any, int]:
 # Content headers
 
 
+def flags_of(*names: str) -> int:
+    """Returns the flags that say which properties follow."""
+    return sum(flag for flag, name, _ in _PROPERTIES if name in names)
+
+
+def content_start(body_size: int, flags: int) -> bytes:
+    """Returns what a content header begins with; the properties follow, in their order."""
+    return _CONTENT.pack(_BASIC, 0, body_size, flags)
+
+
 def content_header(body_size: int, properties: Properties) -> bytes:
     """Returns the payload of a content header frame; `ValueError` for what does not fit."""
     flags, out = 0, [b""]
@@ -311,14 +334,14 @@ def content_header(body_size: int, properties: Properties) -> bytes:
             continue
         flags |= flag
         if kind == _SHORT:
-            out.append(_short(value))
+            out.append(short(value))
         elif kind == _TABLE:
             out.append(encode_table(value))
         elif kind == _OCTET:
             out.append(_U8.pack(value))
         else:
             out.append(_U64.pack(value))
-    out[0] = _CONTENT.pack(_BASIC, 0, body_size, flags)
+    out[0] = content_start(body_size, flags)
     return b"".join(out)
 
 
@@ -416,7 +439,8 @@ def _decode_value(data: bytes, at: int) -> tuple[Any, int]:
     return Raw(letter, data[at : at + size]), at + size
 
 
-def _short(text: str) -> bytes:
+def short(text: str) -> bytes:
+    """Returns a short string; `ValueError` for one that is too long."""
     data = text.encode()
     if len(data) > MAX_SHORT:
         raise ValueError(f"{text[:30]!r}... has {len(data)} bytes, over AMQP's {MAX_SHORT}")
@@ -424,7 +448,7 @@ def _short(text: str) -> bytes:
 
 
 #: Names in tables are the same few again and again.
-_name: Final = lru_cache(maxsize=256)(_short)
+_name: Final = lru_cache(maxsize=256)(short)
 
 
 def _long(data: bytes) -> bytes:
