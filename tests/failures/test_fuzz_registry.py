@@ -52,10 +52,10 @@ class Watch:
             self.refused += 1
             check(error)
         self.cases += 1
-        self.seconds = max(self.seconds, time.process_time() - begun)
-        self.memory = max(self.memory, peak() - before)
-        assert self.seconds < MAX_SECONDS
-        assert self.memory < MAX_MEMORY
+        seconds, memory = time.process_time() - begun, peak() - before
+        self.seconds, self.memory = max(self.seconds, seconds), max(self.memory, memory)
+        assert seconds < MAX_SECONDS
+        assert memory < MAX_MEMORY
 
 
 def problems_of(folder: Path) -> ConfigError | None:

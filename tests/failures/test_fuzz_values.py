@@ -70,6 +70,11 @@ class Through:
                 gevent.sleep(0)
         return self.values[0]
 
+    def call(self, function: str, argument: object) -> object:
+        """Calls a function, after a turn of the hub: a process without one is taken for stalled."""
+        gevent.sleep(0)
+        return self.host.call(function, argument)
+
 
 @pytest.fixture(scope="module")
 def through(
@@ -100,16 +105,16 @@ def test_msgpack_arrives_as_it_was_published(through: Through, value: Any) -> No
 @fuzz
 @given(MSGPACK_DOCUMENTS)
 def test_arguments_and_results_of_calls_are_copies(through: Through, value: Any) -> None:
-    assert same(through.host.call("app:echo", [value, 1]), normalised([value, 1]))
+    assert same(through.call("app:echo", [value, 1]), normalised([value, 1]))
 
 
 @fuzz
 @given(JSON_DOCUMENTS)
 def test_lua_writes_json_that_msgspec_reads_the_same(through: Through, value: Any) -> None:
     text = msgspec.json.encode([value, 1])
-    assert same(
-        msgspec.json.decode(through.host.call("app:again", text)), without_null_members([value, 1])
-    )
+    again = through.call("app:again", text)
+    assert isinstance(again, str)
+    assert same(msgspec.json.decode(again), without_null_members([value, 1]))
 
 
 odd = st.recursive(
@@ -134,7 +139,7 @@ def test_whatever_a_program_publishes_or_passes_is_taken_or_refused(
     assert kind_of(partial(host.publish, "app:json", value)) in TAKEN_OR_REFUSED
     assert kind_of(partial(host.publish, "app:msgpack", value)) in TAKEN_OR_REFUSED
     # In a list, for a bare false would be a failure.
-    assert kind_of(partial(host.call, "app:echo", [value])) in TAKEN_OR_REFUSED
+    assert kind_of(partial(through.call, "app:echo", [value])) in TAKEN_OR_REFUSED
 
 
 TAKEN_OR_REFUSED = {None, Kind.INVALID}

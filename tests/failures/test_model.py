@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis.stateful import run_state_machine_as_test
 
-from tests.drivers.model import DriverMachine
 from tests.drivers.sqlite_place import LEASE, let_disk_rest
+from tests.failures.crash import IS_LONG
+from tests.failures.figures import Figures
+from tests.failures.lives import Played, play
+from tests.failures.model import DriverMachine
 from wippy_lua.log import NullLog
 from wippy_lua.queue.driver import Driver
 from wippy_lua.queue.drivers.memory.driver import MemoryDriver
 from wippy_lua.queue.drivers.sqlite.driver import SqliteDriver
 
-IS_LONG = os.environ.get("WIPPY_LUA_LONG") == "1"
-
-
 #: 500 lives, in parts that can be run one by one.
 PARTS = range(5 if IS_LONG else 1)
 
 
-def live(machine: type[DriverMachine], part: int, *, short: int) -> None:
-    """Tries some lives of a driver, each of another sequence of steps."""
-    print("part", part)  # noqa: T201 - shown beside the steps that failed
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=100 if IS_LONG else short,
-            stateful_step_count=50 if IS_LONG else 30,
-            deadline=None,
-            database=None,
-            derandomize=not IS_LONG,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+def lives(short: int) -> dict[str, int]:
+    """Returns how many lives a part has, and how long they are."""
+    return {"lives": 100, "steps": 50} if IS_LONG else {"lives": short, "steps": 30}
 
 
 class MemoryMachine(DriverMachine):
@@ -50,10 +36,10 @@ class MemoryMachine(DriverMachine):
 class SqliteMachine(DriverMachine):
     lease = LEASE
 
-    def __init__(self) -> None:
+    def __init__(self, played: Played) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.drivers: list[Driver] = []
-        super().__init__()
+        super().__init__(played)
 
     def make_driver(self) -> Driver:
         file = Path(self.folder.name) / "queue.db"
@@ -72,11 +58,13 @@ class SqliteMachine(DriverMachine):
 
 @pytest.mark.timeout(290)
 @pytest.mark.parametrize("part", PARTS)
-def test_the_memory_driver_does_what_the_model_does(part: int) -> None:
-    live(MemoryMachine, part, short=60)
+def test_the_memory_driver_does_what_the_model_does(part: int, figures: Figures) -> None:
+    print("part", part)  # noqa: T201 - shown beside the steps that failed
+    play(MemoryMachine, "memory", figures, **lives(short=60))
 
 
 @pytest.mark.timeout(290)
 @pytest.mark.parametrize("part", PARTS)
-def test_the_sqlite_driver_does_what_the_model_does(part: int) -> None:
-    live(SqliteMachine, part, short=8)
+def test_the_sqlite_driver_does_what_the_model_does(part: int, figures: Figures) -> None:
+    print("part", part)  # noqa: T201 - shown beside the steps that failed
+    play(SqliteMachine, "sqlite", figures, **lives(short=25))

@@ -10,19 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from time import monotonic
 
 import gevent
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from tests.drivers.proxy import Proxy
@@ -31,7 +30,9 @@ from tests.drivers.redis.server import RedisServer
 from tests.drivers.sqs.declaring import REGION
 from tests.drivers.sqs.server import running
 from tests.drivers.test_amqp import make_driver as make_amqp
-from tests.drivers.test_model import IS_LONG
+from tests.failures.crash import IS_LONG
+from tests.failures.figures import Figures
+from tests.failures.lives import Played, play
 from wippy_lua.clock import SystemClock
 from wippy_lua.log import NullLog
 from wippy_lua.queue.config import QueueConfig
@@ -90,9 +91,11 @@ class Process:
 class BrokerMachine(RuleBasedStateMachine):
     """Plays with two queues of a broker."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, played: Played) -> None:
         super().__init__()
         self.place = place
+        self.played = played
+        self.played.lives += 1
         self.stack = ExitStack()
         self.fates: dict[bytes, Fate] = {}
         self.held: list[tuple[bytes, Delivery]] = []
@@ -106,6 +109,10 @@ class BrokerMachine(RuleBasedStateMachine):
         for name in NAMES:
             queue = f"model-{self.serial}-{name}"
             self.process.driver.declare_queue(QueueConfig(name, "driver", queue))
+
+    def has_messages(self) -> bool:
+        """Tells whether there is anything to see; most steps of a life would happen to nothing."""
+        return not all(fate.acked for fate in self.fates.values())
 
     # The sink of every consumer
 
@@ -124,6 +131,7 @@ class BrokerMachine(RuleBasedStateMachine):
 
     @rule(name=queues, delayed=st.booleans(), number=st.integers(1, 3))
     def publish(self, name: str, delayed: bool, number: int) -> None:
+        self.played.messages += number
         messages = []
         for _ in range(number):
             body = b"%d" % len(self.fates)
@@ -138,11 +146,13 @@ class BrokerMachine(RuleBasedStateMachine):
             attachment = self.process.driver.attach(name, credit, self)
             self.process.attachments[name] = attachment
 
+    @precondition(lambda self: self.has_messages())
     @rule(name=queues)
     def detach(self, name: str) -> None:
         if name in self.process.attachments:
             self.process.attachments.pop(name).detach()
 
+    @precondition(lambda self: self.has_messages())
     @rule()
     def time_passes(self) -> None:
         gevent.sleep(self.place.unit)
@@ -179,19 +189,23 @@ class BrokerMachine(RuleBasedStateMachine):
         _, delivery = data.draw(st.sampled_from(self.held))
         delivery.extend(2 * self.place.unit)
 
+    @precondition(lambda self: self.has_messages())
     @rule(name=queues)
     def info(self, name: str) -> None:
         waiting = sum(fate.queue == name and not fate.acked for fate in self.fates.values())
         assert self.process.driver.info(name).ready <= waiting
 
+    @precondition(lambda self: self.has_messages())
     @rule()
     def restart(self) -> None:
         self.process.driver.stop()
         self.leave()
         self.process.driver.start()
 
+    @precondition(lambda self: self.has_messages())
     @rule()
     def crash(self) -> None:
+        self.played.crashes += 1
         # What was settled is written first: an ack that is lost may be done again, as it must.
         self.process.driver.stop()
         self.process.driver.start()
@@ -279,21 +293,9 @@ BROKERS = ["redis", "amqp", *(["sqs"] if IS_LONG else [])]
 
 
 @pytest.mark.parametrize("broker", BROKERS)
-def test_a_broker_loses_and_invents_nothing(broker: str, request: pytest.FixtureRequest) -> None:
+def test_a_broker_loses_and_invents_nothing(
+    broker: str, figures: Figures, request: pytest.FixtureRequest
+) -> None:
     place: Place = request.getfixturevalue(broker)
-
-    class Life(BrokerMachine):
-        def __init__(self) -> None:
-            super().__init__(place)
-
-    run_state_machine_as_test(
-        Life,
-        settings=settings(
-            max_examples=30 if IS_LONG else 3,
-            stateful_step_count=30 if IS_LONG else 12,
-            deadline=None,
-            database=None,
-            derandomize=not IS_LONG,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    lives = {"lives": 30, "steps": 30} if IS_LONG else {"lives": 4, "steps": 20}
+    play(partial(BrokerMachine, place), broker, figures, **lives)

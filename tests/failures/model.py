@@ -8,6 +8,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tests.failures.lives import Played
 from wippy_lua.errors import QueueFull
 from wippy_lua.queue.config import QueueConfig
 from wippy_lua.queue.driver import Attachment, Driver, QueueInfo
@@ -100,8 +101,10 @@ class DriverMachine(RuleBasedStateMachine):
     #: Seconds after which the messages of a killed process have come back.
     lease = 0.0
 
-    def __init__(self) -> None:
+    def __init__(self, played: Played) -> None:
         super().__init__()
+        self.played = played
+        self.played.lives += 1
         self.clock = VirtualClock()
         self.models = {name: Model() for name in NAMES}
         self.consumers: dict[str, Consumer] = {}
@@ -113,6 +116,10 @@ class DriverMachine(RuleBasedStateMachine):
     def now(self) -> float:
         """Returns the model's time, which goes on when a process does not."""
         return self.clock.time() - EPOCH
+
+    def has_messages(self) -> bool:
+        """Tells whether there is anything to see; most steps of a life would happen to nothing."""
+        return any(m.ready or m.delayed or m.in_flight for m in self.models.values())
 
     def make_driver(self) -> Driver:
         """Returns another driver of the same place, as another process would have, not started."""
@@ -131,6 +138,7 @@ class DriverMachine(RuleBasedStateMachine):
     @rule(name=queues, priority=priorities, delay=delays, ttl=ttls)
     def publish(self, name: str, priority: int, delay: float, ttl: float | None) -> None:
         self.count += 1
+        self.played.messages += 1
         message = Message(str(self.count), b"", "", {"priority": priority}, self.clock.time())
         model = self.models[name]
         now = self.now
@@ -143,6 +151,7 @@ class DriverMachine(RuleBasedStateMachine):
         model.place(Item(message.id, priority, expires, now + delay if delay else 0.0), now)
         self.serve(name)
 
+    @precondition(lambda self: self.has_messages())
     @rule(name=queues, limit=st.integers(1, 3))
     def take(self, name: str, limit: int) -> None:
         model = self.models[name]
@@ -158,6 +167,7 @@ class DriverMachine(RuleBasedStateMachine):
             consumer.attachment = self.driver.attach(name, credit, consumer)
             self.serve(name)
 
+    @precondition(lambda self: self.has_messages())
     @rule(name=queues)
     def detach(self, name: str) -> None:
         consumer = self.consumers.pop(name, None)
@@ -195,6 +205,7 @@ class DriverMachine(RuleBasedStateMachine):
         self.serve(name)
         delivery.move(to, delivery.message)
 
+    @precondition(lambda self: self.has_messages())
     @rule(seconds=st.sampled_from([0.5, 1.0, 2.0]))
     def time_passes(self, seconds: float) -> None:
         steps = int(seconds / 0.5)
@@ -206,6 +217,7 @@ class DriverMachine(RuleBasedStateMachine):
                 self.models[name].pass_time(self.now)
                 self.serve(name)
 
+    @precondition(lambda self: self.has_messages())
     @rule(name=queues)
     def purge(self, name: str) -> None:
         model = self.models[name]
@@ -219,6 +231,7 @@ class DriverMachine(RuleBasedStateMachine):
         _, delivery = data.draw(st.sampled_from(self.unsettled()))
         delivery.extend(seconds)
 
+    @precondition(lambda self: self.has_messages())
     @rule()
     def restart(self) -> None:
         self.driver.stop()
@@ -228,8 +241,10 @@ class DriverMachine(RuleBasedStateMachine):
         for delivery in stale:
             delivery.ack()
 
+    @precondition(lambda self: self.has_messages())
     @rule()
     def crash(self) -> None:
+        self.played.crashes += 1
         # A process that is gone does nothing more: its clock stands still from now on.
         self.rest()
         for consumer in self.consumers.values():
