@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 import pika.spec
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from wippy_lua.errors import Kind, WippyError
 from wippy_lua.queue.drivers.amqp import wire
 from wippy_lua.queue.drivers.amqp.message import (
+    EXPIRES,
+    PUBLISHED,
     attempt_of,
     copy_properties,
     encode_header,
@@ -82,6 +85,14 @@ def test_a_first_header_says_when_it_expires() -> None:
     message = Message("m", b"", "text/plain", {}, 1.0)
     _, read = wire.decode_content_header(first_header(message, 9.5, "8501", 131_072))
     assert (read.expiration, expiry_of(read, 1.0)) == ("8501", 9.5)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 7, "soon"])
+def test_a_date_that_is_none_is_left_aside(value: Any) -> None:
+    table = {PUBLISHED: value, EXPIRES: value}
+    read = Properties(headers=table, timestamp=5, expiration="2000")
+    assert to_message(read, b"").published_at == 5.0
+    assert expiry_of(read, 1.0) == 3.0
 
 
 @pytest.mark.parametrize("length", [0, 1, 4087, 4088, 4089, 10_000])

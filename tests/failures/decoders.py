@@ -205,7 +205,8 @@ KNOWN: Mapping[str, list[bytes]] = {
         # A time, and a decimal, of which only some bytes are there.
         b"\0\x3c\0\0" + b"\0" * 8 + b"\x20\0" + b"\0\0\0\5" + b"\1a" + letter + b"\0\0"
         for letter in (b"T", b"D")
-    ],
+    ]
+    + [wire.content_header(7, wire.Properties(headers={amqp.PUBLISHED: math.nan}))],
     "redis_entry": [
         msgspec.msgpack.encode(fields)
         for fields in (

@@ -61,7 +61,7 @@ def add(figures: Figures, scenario: str, report: Report, *remarks: str) -> None:
     counts = Counter(fight.ending for fight in report.fights)
     facts = [f"{count} {ending}" for ending, count in sorted(counts.items())]
     late = max(fight.late for fight in report.fights)
-    facts += [f"at most {late:.2f} s late", f"neighbours' p99 +{excess(report) * 1000:.0f} ms"]
+    facts += [f"at most {late:.2f} s late", f"neighbours' p99 {excess(report) * 1000:+.0f} ms"]
     messages, scripts = len(report.delays), len(report.fights)
     row = Row(scenario, "memory", messages, scripts, 0, 0, 0, "kept", ", ".join([*facts, *remarks]))
     figures.rows.append(row)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from math import isfinite
 from struct import Struct, unpack
 from typing import Any, Final
 from uuid import uuid4
@@ -184,14 +185,14 @@ def to_message(properties: Properties, body: bytes) -> Message:
             _take_header(headers, key, value)
         elif key.startswith(_ADDRESS_PREFIX):
             headers[key.removeprefix(_ADDRESS_PREFIX)] = value
-    published = table.get(PUBLISHED)
+    published = _date(table, PUBLISHED)
     return Message(
         # A message without an ID gets one that the copies of it keep.
         id=properties.message_id or uuid4().hex,
         body=body,
         content_type=BINARY if properties.content_type is None else properties.content_type,
         headers=headers,
-        published_at=published if type(published) is float else float(properties.timestamp or 0),
+        published_at=float(properties.timestamp or 0) if published is None else published,
     )
 
 
@@ -210,11 +211,17 @@ def expiry_of(properties: Properties, now: float) -> float | None:
 
     For what another program published it begins anew here: nothing says when that was.
     """
-    value = (properties.headers or {}).get(EXPIRES)
-    if type(value) is float:
-        return value
+    expires = _date(properties.headers or {}, EXPIRES)
+    if expires is not None:
+        return expires
     text = properties.expiration
     return now + int(text) / 1000 if text is not None and text.isdecimal() else None
+
+
+def _date(table: Mapping[str, Any], key: str) -> float | None:
+    """Returns a Unix time that a driver has written, if it is one."""
+    value = table.get(key)
+    return value if type(value) is float and isfinite(value) else None
 
 
 def _count(table: Mapping[str, Any], key: str) -> int:
