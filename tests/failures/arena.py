@@ -204,7 +204,12 @@ def _mutants(job: Job) -> Iterator[tuple[Script, float]]:
     for number in range(job.seed, job.seed + job.mutants):
         chance = random.Random(number)
         tries = (mutate(chance.choice(scripts), scripts, chance) for _ in range(TRIES))
-        script = next(each for each in tries if compiles(each.source.encode()))
+        # By itself too: an `end` too many would take the rest out of the function that is called.
+        script = next(
+            each
+            for each in tries
+            if compiles(each.text.encode()) and compiles(each.source.encode())
+        )
         yield replace(script, name=f"{number} of {script.name}"), job.seconds
 
 

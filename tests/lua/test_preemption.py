@@ -114,6 +114,21 @@ def test_loops_in_close_handlers_end_too(lua: str) -> None:
     assert attack_lua(lua, seconds=0.3) == TIMED_OUT
 
 
+def test_a_call_that_ends_deep_in_a_recursion_is_out_at_once() -> None:
+    # Each `<close>` handler on the way out used to get a thousand instructions of its own.
+    lua = """
+    local meta = {__close = function() local _ = 1 + ("x"):rep(99999)() end}
+    local function f() local c <close> = setmetatable({}, meta) return 1 + f() end
+    return f
+    """
+    printed = attack(f"""
+    vm, begun = make_vm({lua!r}, memory=32 * MIB), time.process_time()
+    outcome = handle(vm, seconds=0.1)
+    print(outcome.error.message, time.process_time() - begun < 0.6)
+    """)
+    assert printed == "app:f timed out True"
+
+
 def test_a_finalizer_is_refused() -> None:
     assert (
         run("""

@@ -30,14 +30,6 @@ local every = count -- VM instructions to the next look
 local killed = false
 local budget = BUDGET
 
---- Lets others run when the slice is over; raises when the call must end.
-local function check()
-  if killed or count and tick() then
-    killed = true
-    error(KILL, 0)
-  end
-end
-
 -- Sets how soon the next look comes by the memory in use.
 local function pace()
   if not count then
@@ -55,6 +47,23 @@ local function set_count(wanted)
   local _, _, present = gethook()
   if present ~= wanted then
     sethook(hook, "", wanted)
+  end
+end
+
+--- Ends the call. From now on the hook strikes at each instruction: on the way out every `<close>`
+--- handler gets a go, thousands of them after a deep recursion.
+local function kill()
+  killed = true
+  if count then
+    set_count(1)
+  end
+  error(KILL, 0)
+end
+
+--- Lets others run when the slice is over; raises when the call must end.
+local function check()
+  if killed or count and tick() then
+    kill()
   end
 end
 
@@ -113,12 +122,6 @@ local function unhooked(fn, value)
     error(first, 0)
   end
   return first, second, third
-end
-
---- Ends the call from inside a host function.
-local function kill()
-  killed = true
-  error(KILL, 0)
 end
 
 --- Tells whether an error may not be caught by a script.
