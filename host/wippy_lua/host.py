@@ -27,6 +27,7 @@ from wippy_lua.log import Log
 from wippy_lua.log import make_log as make_default_log
 from wippy_lua.lua.resolver import PythonModule
 from wippy_lua.operations.local import LocalOperations
+from wippy_lua.queue.codec import pack
 from wippy_lua.queue.driver import QueueInfo
 from wippy_lua.queue.manager import PublishOptions
 from wippy_lua.queue.message import Header
@@ -267,6 +268,6 @@ class Host:
 
 def _pack(function: str, arguments: Sequence[object]) -> bytes:
     try:
-        return msgspec.msgpack.encode(arguments)
+        return pack(list(arguments))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise CallError(f"arguments of {function}: {error}", kind=Kind.INVALID) from error

@@ -70,6 +70,12 @@ class Through:
                 gevent.sleep(0)
         return self.values[0]
 
+    def wait_until_handled(self) -> None:
+        """Blocks until nothing is left: what was taken must be readable."""
+        with gevent.Timeout(PATIENCE):
+            while any(self.host.info(queue).message_count for queue in ("app:json", "app:msgpack")):
+                gevent.sleep(0)
+
     def call(self, function: str, argument: object) -> object:
         """Calls a function, after a turn of the hub: a process without one is taken for stalled."""
         gevent.sleep(0)
@@ -138,6 +144,7 @@ def test_whatever_a_program_publishes_or_passes_is_taken_or_refused(
     host = through.host
     assert kind_of(partial(host.publish, "app:json", value)) in TAKEN_OR_REFUSED
     assert kind_of(partial(host.publish, "app:msgpack", value)) in TAKEN_OR_REFUSED
+    through.wait_until_handled()
     # In a list, for a bare false would be a failure.
     assert kind_of(partial(through.call, "app:echo", [value])) in TAKEN_OR_REFUSED
 

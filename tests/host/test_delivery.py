@@ -372,3 +372,14 @@ def test_dead_letters_travel_to_a_queue_of_another_driver(tmp_path: Path) -> Non
         host.publish("app:tasks", {"n": 1})
         wait_for(lambda: messages_of(host, "app:dead") == 1)
         wait_for(lambda: messages_of(host, "app:tasks") == 0)
+
+
+def test_a_python_result_that_lua_cannot_read_is_an_error(tmp_path: Path) -> None:
+    entry = """
+- {name: ask, kind: function.lua, modules: [odd],
+   source: "return function() return tostring(select(2, require('odd').give())) end"}
+"""
+    with make_host(tmp_path, entry, {"odd": {"give": lambda: {1.5: 1}}}) as host:
+        assert "a map's key must be text or an integer of 64 bits, not 1.5" in str(
+            host.call("app:ask")
+        )

@@ -14,6 +14,7 @@ from wippy_lua.lua import bytecode
 from wippy_lua.lua.program import Program
 from wippy_lua.lua.runtime import HostFunction, Module
 from wippy_lua.lua.stdlib import library_names
+from wippy_lua.queue.codec import pack
 
 #: Python functions by name: what `Host(modules=...)` takes for each module.
 PythonModule = Mapping[str, Callable[..., Any]]
@@ -66,7 +67,7 @@ class Resolver:
         name = f"{module.decode()}.{function.decode()}"
         python_function = self._python_modules[module.decode()][function.decode()]
         try:
-            return msgspec.msgpack.encode(python_function(*msgspec.msgpack.decode(arguments)))
+            return pack(python_function(*msgspec.msgpack.decode(arguments)))
         except WippyError:
             raise
         except Exception as error:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import msgspec
 
 from wippy_lua.errors import Kind, WippyError
 from wippy_lua.queue.config import Codec
 from wippy_lua.queue.message import BINARY, JSON, MSGPACK, TEXT
 
+#: Levels of lists and maps that a VM reads; vm/codec/work.lua has the same number.
+MAX_DEPTH = 128
+_NO_KEYS = (float, bool, type(None), tuple, frozenset)
+
 #: How a body is written; boot.lua has the same values.
 AS_TEXT, AS_JSON, AS_MSGPACK = 0, 1, 2
 
-CONTENT_TYPES: dict[Codec, str] = {"json/plain": JSON, "application/msgpack": MSGPACK}
 TYPE_OF_KIND = {AS_JSON: JSON, AS_MSGPACK: MSGPACK}
 _KINDS = {
     JSON: AS_JSON,
@@ -52,7 +57,38 @@ def encode(value: object, codec: Codec) -> tuple[bytes, str]:
     if isinstance(value, dict | list | tuple) and not value:
         raise WippyError("data is empty", kind=Kind.INVALID)
     try:
-        write = msgspec.json.encode if codec == "json/plain" else msgspec.msgpack.encode
-        return write(value), CONTENT_TYPES[codec]
+        if codec == "json/plain":
+            check_nesting(value)
+            return msgspec.json.encode(value), JSON
+        return pack(value), MSGPACK
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise WippyError(f"data does not encode as {codec}: {error}", kind=Kind.INVALID) from error
+
+
+def pack(value: object) -> bytes:
+    """Returns a value as MessagePack that a VM reads; raises what msgspec does, or ValueError."""
+    check_nesting(value, has_any_keys=False)
+    return msgspec.msgpack.encode(value)
+
+
+def check_nesting(value: object, has_any_keys: bool = True, depth: int = 1) -> None:
+    """Raises ValueError for containers that a VM would not read: too deep, or with such keys."""
+    if isinstance(value, dict):
+        if not has_any_keys:
+            _check_keys(value)
+        items: Iterable[object] = value.values()
+    elif isinstance(value, list | tuple | set | frozenset):
+        items = value
+    else:
+        return
+    if depth > MAX_DEPTH:
+        raise ValueError(f"nesting is deeper than {MAX_DEPTH} levels")
+    for item in items:
+        check_nesting(item, has_any_keys, depth + 1)
+
+
+def _check_keys(value: Mapping[object, object]) -> None:
+    for key in value:
+        is_wide = isinstance(key, int) and not -(2**63) <= key < 2**63
+        if is_wide or isinstance(key, _NO_KEYS):
+            raise ValueError(f"a map's key must be text or an integer of 64 bits, not {key!r}")
