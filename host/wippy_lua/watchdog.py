@@ -23,6 +23,7 @@ from wippy_lua.lua.runtime import VM
 from wippy_lua.queue.tally import Histogram
 
 BEAT_SECONDS = 0.25
+LONGEST_LOOK = 2 * BEAT_SECONDS  #: between two looks; more is a process that did not run
 WARN_SECONDS = 1.0  #: a hub that stands still for so long gets a line in the log
 RECENT_BEATS = 40  #: ten seconds, in which a delay counts as recent
 EXIT_STATUS = 70  #: "internal software error" of sysexits.h
@@ -48,6 +49,25 @@ class HubDelays:
     def recent(self) -> float:
         """The longest of the last ten seconds."""
         return max(self._recent, default=0.0)
+
+
+class Stall:
+    """How long the hub has stood still while its process ran.
+
+    A process that was stopped as a whole (SIGSTOP, a frozen container) has not stalled: its time
+    counts as far as somebody could look.
+    """
+
+    def __init__(self) -> None:
+        self.beat = self._looked_at = self._seconds = 0.0
+
+    def look(self, beat: float, now: float) -> float:
+        """Returns the seconds since the hub's last beat, if looked for each BEAT_SECONDS."""
+        since = now - beat if beat != self.beat else now - self._looked_at
+        seen = min(since, LONGEST_LOOK)
+        self._seconds = seen if beat != self.beat else self._seconds + seen
+        self.beat, self._looked_at = beat, now
+        return self._seconds
 
 
 class Watchdog:
@@ -91,15 +111,14 @@ class Watchdog:
             self._beat = now
 
     def _watch(self, thread: int) -> None:
-        warned_at = 0.0
+        warned_at, stall = 0.0, Stall()
         while self._running:
             _sleep(BEAT_SECONDS)
-            beat = self._beat
-            stalled = time.monotonic() - beat
+            stalled = stall.look(self._beat, time.monotonic())
             if self._limit and stalled > self._limit:
                 self._end(thread, stalled)
-            elif stalled > WARN_SECONDS and beat != warned_at:
-                warned_at = beat
+            elif stalled > WARN_SECONDS and stall.beat != warned_at:
+                warned_at = stall.beat
                 self._log.warning("hub stands still", seconds=round(stalled, 1), **_holder(thread))
 
     def _end(self, thread: int, stalled: float) -> None:
