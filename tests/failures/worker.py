@@ -41,8 +41,10 @@ class Work:
 
     def note(self, value: object) -> int:
         """Writes down a value as one line of JSON; returns how many there are now."""
+        # Counted first: whoever sees the line may stop this process before it has counted.
+        count = len((self._folder / "notes").read_text().splitlines()) + 1
         os.write(self._notes, json.dumps(value).encode() + b"\n")
-        return len((self._folder / "notes").read_text().splitlines())
+        return count
 
     def wait(self, name: str) -> None:
         """Waits until there is a file of this name in the folder."""
