@@ -264,13 +264,14 @@ class Stopping:
     def __init__(self) -> None:
         self.is_stopping = False
         self.kept: list[Delivery] = []
+        self.acking: list[gevent.Greenlet[[Delivery], None]] = []
         self.acked = 0
 
     def put(self, delivery: Delivery) -> None:
         if self.is_stopping:
             self.kept.append(delivery)
         else:
-            gevent.spawn(self._ack, delivery)
+            self.acking.append(gevent.spawn(self._ack, delivery))
 
     def _ack(self, delivery: Delivery) -> None:
         gevent.sleep(0.001)
@@ -291,6 +292,7 @@ def test_what_is_on_its_way_to_a_consumer_that_ends_spends_no_attempt(driver: Am
         attachment.detach()
         for delivery in consumer.kept:
             delivery.release(0.0, charged=False)
+        gevent.joinall(consumer.acking, raise_error=True)
         assert queue.shows(ready=count - consumer.acked)
         taken = driver.take(queue.id, count)
         assert {delivery.attempt for delivery in taken} == {1}
