@@ -268,6 +268,6 @@ class Host:
 
 def _pack(function: str, arguments: Sequence[object]) -> bytes:
     try:
-        return pack(list(arguments))
+        return pack(arguments)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise CallError(f"arguments of {function}: {error}", kind=Kind.INVALID) from error

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,7 @@ class Arena:
         entries = ENTRIES + "".join(CONSUMER.format(n=n) for n in range(HEALTHY))
         write_app(folder, entries, healthy=HANDLER)
         self._delays = report.control
+        self._compiles = compiler()
         watch = {"watch": {"seen": self._seen}}
         self._host = Host(folder, env={}, modules=watch, log=self.spy, log_level="info")
         self._functions = self._host._app.functions
@@ -156,7 +157,8 @@ class Arena:
         outcome = self._call(id_, b'{"n": 1}', seconds)
         took = time.monotonic() - begun
         again = self._call(id_, b'"again"', seconds)
-        if not isinstance(again, Success):
+        # What stands behind an `end` too many runs whenever the script is loaded, and may fail.
+        if self._compiles(script.text.encode()) and not isinstance(again, Success):
             self.spy.escapes.append(f"{script.name}: the next call failed: {again}")
         self._functions.add(Program(id_, Source("x.lua", b"return print"), modules=None))
         message = outcome.error.message[:200] if isinstance(outcome, Failure) else ""
@@ -175,6 +177,14 @@ class Arena:
         self._delays.append(time.monotonic() - published)
         if broken:
             self.spy.escapes.append("a healthy call saw a change")
+
+
+def compiler() -> Callable[[bytes], bool]:
+    """Returns a function that tells whether Lua takes a text."""
+    test: Callable[[bytes], bool] = lua54.LuaRuntime(encoding=None).eval(
+        b"function(s) return load(s, 'x', 't') ~= nil end"
+    )
+    return test
 
 
 def _ending(outcome: Outcome) -> Ending | str:
@@ -196,20 +206,13 @@ def _as_they_are(job: Job) -> Iterator[tuple[Script, float]]:
 
 
 def _mutants(job: Job) -> Iterator[tuple[Script, float]]:
-    compiles = lua54.LuaRuntime(encoding=None).eval(
-        b"function(s) return load(s, 'x', 't') ~= nil end"
-    )
+    compiles = compiler()
     # What a script prints says nothing once its conditions were changed.
     scripts = [replace(each, text=each.text.replace("ESCAPED", "")) for each in read_scripts()]
     for number in range(job.seed, job.seed + job.mutants):
         chance = random.Random(number)
         tries = (mutate(chance.choice(scripts), scripts, chance) for _ in range(TRIES))
-        # By itself too: an `end` too many would take the rest out of the function that is called.
-        script = next(
-            each
-            for each in tries
-            if compiles(each.text.encode()) and compiles(each.source.encode())
-        )
+        script = next(each for each in tries if compiles(each.source.encode()))
         yield replace(script, name=f"{number} of {script.name}"), job.seconds
 
 

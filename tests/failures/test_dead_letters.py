@@ -10,6 +10,7 @@ import gevent
 import pytest
 
 from tests.failures.disks import no_file_grows
+from tests.failures.figures import Figures
 from tests.failures.places import Broker
 from tests.host.apps import Gate, make_host, wait_for
 
@@ -72,7 +73,7 @@ def modules(runs: Gate, graves: Gate) -> dict[str, Any]:
 
 
 def test_what_always_fails_runs_its_attempts_and_leaves_one_dead_letter_with_its_cause(
-    any_broker: Broker, own: Path
+    any_broker: Broker, own: Path, figures: Figures
 ) -> None:
     runs, graves = Gate(), Gate()
     scripts = {"handler": HANDLER, "bury": BURY}
@@ -91,10 +92,11 @@ def test_what_always_fails_runs_its_attempts_and_leaves_one_dead_letter_with_its
     assert "card 7 refused" in headers["x_error"]
     assert "handler.lua:4" in headers["x_error_stack"]
     assert "x_dead_letter_time" in headers
+    figures.kept("always fails", any_broker.name, 1, len(runs.seen), remarks="1 dead-lettered")
 
 
 def test_a_body_that_is_not_the_json_it_claims_to_be_is_dead_lettered_unread(
-    any_broker: Broker, own: Path
+    any_broker: Broker, own: Path, figures: Figures
 ) -> None:
     runs, graves = Gate(), Gate()
     scripts = {"handler": HANDLER, "bury": BURY}
@@ -118,10 +120,12 @@ def test_a_body_that_is_not_the_json_it_claims_to_be_is_dead_lettered_unread(
     for message in found.values():
         assert message.headers["x_dead_letter_reason"] == "not_retryable"
         assert "does not decode" in str(message.headers["x_error"])
+    remarks = f"{len(found)} dead-lettered"
+    figures.kept("not JSON", any_broker.name, 2, 2, lost=2 - len(found), remarks=remarks)
 
 
 def test_a_dead_letter_that_finds_no_room_on_its_disk_is_kept_and_stored_later(
-    any_broker: Broker, own: Path
+    any_broker: Broker, own: Path, figures: Figures
 ) -> None:
     runs, graves = Gate(), Gate()
     file = own / "graves.db"
@@ -139,3 +143,4 @@ def test_a_dead_letter_that_finds_no_room_on_its_disk_is_kept_and_stored_later(
         wait_for(lambda: host.info("app:work").message_count == 0, PATIENCE)
     assert [letter["id"] for letter in graves.seen] == [message]
     assert runs.seen == [1]
+    figures.kept("no room for a dead letter", any_broker.name, 1, 1, remarks="1 dead-lettered")

@@ -21,7 +21,7 @@ from wippy_lua.errors import ConfigError
 from wippy_lua.registry.kinds import KINDS
 from wippy_lua.registry.loader import load_folder
 
-pytestmark = [pytest.mark.once, pytest.mark.timeout(600)]  # nothing here waits
+pytestmark = [pytest.mark.once, pytest.mark.timeout(600 if IS_LONG else 120)]
 
 CASES = 20_000 if IS_LONG else 400
 MAX_SECONDS = 1.0

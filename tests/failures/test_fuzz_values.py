@@ -26,7 +26,7 @@ from tests.lua.codec_vm import (
 from wippy_lua import Host
 from wippy_lua.errors import Kind, WippyError
 
-pytestmark = [pytest.mark.once, pytest.mark.timeout(1200)]  # nothing here waits
+pytestmark = [pytest.mark.once, pytest.mark.timeout(1200 if IS_LONG else 120)]
 
 CASES = 10_000 if IS_LONG else 60
 PATIENCE = 5.0

@@ -15,7 +15,7 @@ from tests.failures.crash import IS_LONG
 from tests.failures.decoders import KNOWN, TARGETS, seeds
 from tests.failures.figures import Figures, Row, word
 
-pytestmark = [pytest.mark.once, pytest.mark.timeout(600)]  # nothing here waits
+pytestmark = [pytest.mark.once, pytest.mark.timeout(600 if IS_LONG else 120)]
 
 CASES = 2_000 if IS_LONG else 100
 SEEDS = seeds()

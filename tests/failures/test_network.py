@@ -177,17 +177,23 @@ def cpu_while_waiting() -> float:
     return (time.process_time() - used) / (time.monotonic() - begun)
 
 
-def test_an_idle_host_is_idle(any_broker: Broker, folder: Folder, own: Path) -> None:
+def test_an_idle_host_is_idle(
+    any_broker: Broker, folder: Folder, own: Path, figures: Figures
+) -> None:
     with Flow(any_broker, folder.path, own).running(0):
-        assert cpu_while_waiting() < MOST_CPU
+        cpu = cpu_while_waiting()
+    assert cpu < MOST_CPU
+    figures.kept("idle", any_broker.name, 0, 0, remarks=f"CPU {cpu:.1%}")
 
 
 def test_a_host_without_its_broker_waits_and_does_not_spin(
-    remote: Broker, proxy: Proxy, folder: Folder, own: Path
+    remote: Broker, proxy: Proxy, folder: Folder, own: Path, figures: Figures
 ) -> None:
     flow = Flow(remote, folder.path, own)
     with flow.running(0):
         proxy.refuse(True)
         proxy.cut()
-        assert cpu_while_waiting() < MOST_CPU
+        cpu = cpu_while_waiting()
         proxy.refuse(False)
+    assert cpu < MOST_CPU
+    figures.kept("broker gone", remote.name, 0, 1, remarks=f"CPU {cpu:.1%}")

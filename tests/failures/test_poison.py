@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.failures.figures import Figures
 from tests.failures.places import STOP_SECONDS, Broker, Folder
 from tests.host.apps import Gate, make_host, wait_for, write_app
 from wippy_lua.watchdog import EXIT_STATUS
@@ -67,7 +68,7 @@ def handled(folder: Folder) -> set[str]:
 @pytest.mark.failures
 @pytest.mark.parametrize("prefetch", [0, 4], ids=["alone", "buffered"])
 def test_a_message_that_kills_its_host_is_dead_lettered_after_its_attempts(
-    broker: Broker, folder: Folder, own: Path, prefetch: int
+    broker: Broker, folder: Folder, own: Path, figures: Figures, prefetch: int
 ) -> None:
     entries, gate = entries_for(broker), Gate()
     mine = entries + CONSUMER.format(queue="dead", prefetch=10, module="gate")
@@ -87,12 +88,15 @@ def test_a_message_that_kills_its_host_is_dead_lettered_after_its_attempts(
     assert "3 attempts ended without an outcome" in headers["x_error"]
     # What a host has buffered when it dies is charged too, and may be given up; but never lost.
     assert len(dead(gate)) <= 1 + prefetch
+    remarks = f"prefetch {prefetch}, {len(dead(gate))} dead-lettered"
+    lost = len({poison, *others} - handled(folder) - dead(gate).keys())
+    figures.kept("poison kills", broker.name, 11, MAX_ATTEMPTS, lost=lost, remarks=remarks)
 
 
 @pytest.mark.failures
 @pytest.mark.network
 def test_a_message_that_stalls_its_host_in_a_c_function_is_dead_lettered_after_its_attempts(
-    sqlite_broker: Broker, folder: Folder, own: Path
+    sqlite_broker: Broker, folder: Folder, own: Path, figures: Figures
 ) -> None:
     """On one driver: an end by the watchdog is to all of them what a kill is."""
     attempts = 2
@@ -109,3 +113,5 @@ def test_a_message_that_stalls_its_host_in_a_c_function_is_dead_lettered_after_i
             wait_for(lambda: dead(gate), STOP_SECONDS)
     assert folder.notes() == [{"attempt": n + 1} for n in range(attempts)]
     assert dead(gate)[poison]["x_dead_letter_reason"] == "max_attempts"
+    remarks = f"{len(dead(gate))} dead-lettered"
+    figures.kept("poison stalls", sqlite_broker.name, 1, attempts, remarks=remarks)

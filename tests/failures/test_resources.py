@@ -240,7 +240,7 @@ def test_a_publish_fails_in_time_and_all_goes_on_when_there_is_room_again(
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_file_that_cannot_be_written_fails_the_start_and_is_named(
-    place: str, own: Path, request: pytest.FixtureRequest
+    place: str, own: Path, figures: Figures, request: pytest.FixtureRequest
 ) -> None:
     folder = Path(place) if place == NOWHERE else request.getfixturevalue(place)
     file = folder / "queue.db"
@@ -249,10 +249,11 @@ def test_a_file_that_cannot_be_written_fails_the_start_and_is_named(
     with pytest.raises(WippyError, match=str(file)) as caught:
         host.start()
     assert caught.value.kind is Kind.UNAVAILABLE
+    figures.kept("file that cannot be written", "sqlite", 0, 1, remarks="the start failed")
 
 
 def test_a_log_that_lost_its_end_loses_what_was_last_and_nothing_else(
-    tmp_path: Path, own: Path
+    tmp_path: Path, own: Path, figures: Figures
 ) -> None:
     """As after a loss of power on a disk that has not kept what it was asked to flush."""
     file, count = tmp_path / "queue.db", 40
@@ -282,3 +283,6 @@ def test_a_log_that_lost_its_end_loses_what_was_last_and_nothing_else(
     assert lengths[0] == count
     assert lengths == sorted(lengths, reverse=True)
     assert lengths[-1] < count
+    remarks = "the last ones, with the half of the log"
+    lost = count - lengths[-1]
+    figures.kept("log cut", "sqlite", count, len(lengths) - 1, lost=lost, remarks=remarks)

@@ -115,7 +115,7 @@ def test_a_process_stopped_under_load_acks_what_it_handled_and_gives_the_rest_ba
 
 
 def test_a_handler_that_never_ends_is_named_and_its_message_is_there_at_once(
-    patient: Broker, folder: Folder, own: Path
+    patient: Broker, folder: Folder, own: Path, figures: Figures
 ) -> None:
     entries = patient.entry() + QUEUE.format(name=f"stop-{uuid4().hex}")
     consumer = CONSUMER.replace(f"stop_timeout: {STOP_TIMEOUT:g}s", "stop_timeout: 500ms")
@@ -130,6 +130,7 @@ def test_a_handler_that_never_ends_is_named_and_its_message_is_there_at_once(
             assert time.monotonic() - stopped < 0.5 + LEEWAY
         assert f"app:handler (message {message})" in run.output
         wait_for(partial(shows_ready, host, 1), 1.0)
+    figures.kept("stopped, never ends", patient.name, 1, 1, remarks="exit 1, 1 given back")
 
 
 # One host whose services are started and stopped from everywhere at once
@@ -138,7 +139,7 @@ CONSUMERS, CALLERS = 10, 200
 
 
 def test_services_started_and_stopped_by_200_at_once_neither_hang_nor_leak(
-    broker: Broker, own: Path
+    broker: Broker, own: Path, figures: Figures
 ) -> None:
     gate, chance = Gate(), random.Random(a_seed())
     name = uuid4().hex
@@ -179,3 +180,6 @@ def test_services_started_and_stopped_by_200_at_once_neither_hang_nor_leak(
     assert after.files <= before.files
     assert after.greenlets <= before.greenlets
     assert after.vms <= before.vms
+    remarks = f"{after.files} files, {after.greenlets} greenlets, {after.vms} VMs"
+    messages, faults = 2 * CONSUMERS, 2 * CALLERS
+    figures.kept("started and stopped", broker.name, messages, faults, remarks=remarks)

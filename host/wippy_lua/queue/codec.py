@@ -58,7 +58,7 @@ def encode(value: object, codec: Codec) -> tuple[bytes, str]:
         raise WippyError("data is empty", kind=Kind.INVALID)
     try:
         if codec == "json/plain":
-            check_nesting(value)
+            _check(value, any_key=True)
             return msgspec.json.encode(value), JSON
         return pack(value), MSGPACK
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -67,14 +67,17 @@ def encode(value: object, codec: Codec) -> tuple[bytes, str]:
 
 def pack(value: object) -> bytes:
     """Returns a value as MessagePack that a VM reads; raises what msgspec does, or ValueError."""
-    check_nesting(value, has_any_keys=False)
+    _check(value, any_key=False)
     return msgspec.msgpack.encode(value)
 
 
-def check_nesting(value: object, has_any_keys: bool = True, depth: int = 1) -> None:
-    """Raises ValueError for containers that a VM would not read: too deep, or with such keys."""
+def _check(value: object, *, any_key: bool, depth: int = 1) -> None:
+    """Raises ValueError for containers that a VM would not read: too deep, or with such keys.
+
+    JSON turns `any_key` to text. What is inside of an object that msgspec encodes is not looked at.
+    """
     if isinstance(value, dict):
-        if not has_any_keys:
+        if not any_key:
             _check_keys(value)
         items: Iterable[object] = value.values()
     elif isinstance(value, list | tuple | set | frozenset):
@@ -84,7 +87,7 @@ def check_nesting(value: object, has_any_keys: bool = True, depth: int = 1) -> N
     if depth > MAX_DEPTH:
         raise ValueError(f"nesting is deeper than {MAX_DEPTH} levels")
     for item in items:
-        check_nesting(item, has_any_keys, depth + 1)
+        _check(item, any_key=any_key, depth=depth + 1)
 
 
 def _check_keys(value: Mapping[object, object]) -> None:

@@ -280,8 +280,6 @@ class AmqpDriver:
     ) -> dict[int, WippyError]:
         """Stores messages, and declares their queue again when somebody has deleted it."""
         failed = self._publisher.store(parcels, deadline, timeout)
-        if not failed:
-            return failed
         missing = [index for index, error in failed.items() if error.kind is Kind.NOT_FOUND]
         if missing:
             target = self._find(queue)
