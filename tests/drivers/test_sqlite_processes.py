@@ -15,6 +15,7 @@ import gevent
 import pytest
 
 from tests.drivers import sqlite_app
+from tests.lines import lines_of
 from wippy_lua.clock import SystemClock
 from wippy_lua.log import NullLog
 from wippy_lua.queue.config import QueueConfig
@@ -50,8 +51,7 @@ class App:
 
     def done(self) -> list[tuple[int, str]]:
         """Returns which process has handled which message, in order."""
-        path = self.folder / "done"
-        lines = path.read_text().splitlines() if path.exists() else []
+        lines = lines_of(self.folder / "done")
         return [(int(pid), body) for pid, body in (line.split() for line in lines)]
 
     def has_done(self, count: int) -> bool:

@@ -18,6 +18,7 @@ import gevent
 from tests.failures.places import Broker, Folder
 from tests.failures.verdict import Handling, Limits, Verdict, judge
 from tests.host.apps import make_host, write_app
+from tests.lines import whole_lines
 from wippy_lua import Host
 
 CONCURRENCY = 8
@@ -142,8 +143,7 @@ class Trail(Progress):
         with self._path.open("rb") as file:
             file.seek(self._offset)
             read = file.read()
-        # A line that crosses a page of the file may be seen half written: the rest comes next time.
-        text = read[: read.rfind(b"\n") + 1]
+        text = whole_lines(read)  # The rest comes next time.
         self._offset += len(text)
         for line in text.decode().splitlines():
             message, attempt, process = line.split()

@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.examples.running import ROOT, environment
 from tests.host.apps import wait_for
+from tests.lines import lines_of
 
 STOP_SECONDS = 20.0
 
@@ -72,8 +73,7 @@ class Folder:
 
     def lines(self, name: str) -> list[str]:
         """Returns what the handlers have written to a file so far."""
-        path = self.path / name
-        return path.read_text().splitlines() if path.exists() else []
+        return lines_of(self.path / name)
 
     def notes(self) -> list[Any]:
         """Returns the values that handlers noted."""

@@ -13,6 +13,7 @@ import pytest
 
 from tests.drivers.redis.server import RedisServer
 from tests.host.apps import wait_for
+from tests.lines import lines_of
 
 ROOT = Path(__file__).parents[2]
 #: Each in one of the two runs: the processes are patched in both.
@@ -79,8 +80,7 @@ class App:
                 process.kill()
 
     def notes(self) -> list[list[str]]:
-        path = self.folder / "notes"
-        return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+        return [line.split() for line in lines_of(self.folder / "notes")]
 
 
 @pytest.fixture(params=KINDS)
