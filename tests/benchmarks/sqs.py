@@ -48,7 +48,7 @@ TELLING = 'local done = require("done") return function(body) done.done(1) retur
 def cases(scale: Scale, _brokers: Brokers) -> Iterator[list[Case]]:
     """Gives the cases, with a queue service for them."""
     with running() as server:
-        small, large = (Drain(server, scale.of(1000), items) for items in (SMALL, LARGE))
+        small, large = (Drain(server, scale.of(200), items) for items in (SMALL, LARGE))
         yield [
             Case("sqs drain, 80 B table", small.ours, small.floor),
             Case("sqs drain, 2 KB table", large.ours, large.floor),
