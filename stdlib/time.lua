@@ -21,6 +21,9 @@ end)
 local function point_of(nanoseconds)
   return points.new(0, nanoseconds, locations.utc)
 end
+local calendar = vm.later(function()
+  return vm.part("time/calendar", host, vm, points, locations)
+end)
 local timers = vm.later(function()
   return vm.part("time/timer", host, vm, durations, point_of)
 end)
@@ -80,8 +83,6 @@ local M = {
 --- What may stand for a duration: nanoseconds, text such as "250ms" with the units ns, us, ms, s, m
 --- and h ("0" needs none), or a Duration.
 ---@alias time.Span number|string|time.Duration
-
-local invalid = vm.invalid
 
 ---------------------------------------------------------------------------------------------------
 -- Durations
@@ -193,18 +194,7 @@ end
 ---@return time.Location? location
 ---@return Error? err INVALID: no name; NOT_FOUND: no such location
 function M.load_location(name)
-  if type(name) ~= "string" then
-    return invalid("name must be a string, not a " .. type(name))
-  elseif name == "" or name == "UTC" then
-    return locations.utc
-  elseif name == "Local" then
-    return locations.localtz
-  end
-  local ok, err = host.check_zone(name)
-  if not ok then
-    return nil, err
-  end
-  return locations.new(name)
+  return calendar.load_location(name)
 end
 
 --- Returns a location that is always so many seconds east of UTC, less than a day.
@@ -219,23 +209,7 @@ end
 ---@return time.Location? location
 ---@return Error? err INVALID
 function M.fixed_zone(name, offset)
-  local seconds = points.whole(offset)
-  if type(name) ~= "string" then
-    return invalid("name must be a string, not a " .. type(name))
-  elseif not seconds or seconds <= -86400 or seconds >= 86400 then
-    return invalid("offset must be whole seconds, less than a day")
-  end
-  return locations.new(name, seconds)
-end
-
--- Returns what the host knows a location by, UTC for nil; nil and an error for what is none.
-local function zone_of(location)
-  local name, offset = locations.zone_of(location == nil and locations.utc or location)
-  if not name then
-    local _, err = invalid("location must be a time.Location, not a " .. type(location))
-    return nil, nil, err
-  end
-  return name, offset
+  return calendar.fixed_zone(name, offset)
 end
 
 ---------------------------------------------------------------------------------------------------
@@ -264,22 +238,7 @@ end
 ---@return time.Time? time
 ---@return Error? err INVALID: no integers, or a time out of range
 function M.unix(seconds, nanoseconds)
-  local second, nanosecond = points.whole(seconds), points.whole(nanoseconds or 0)
-  if not (second and nanosecond) then
-    return invalid("seconds and nanoseconds must be integers")
-  end
-  return points.new(second, nanosecond, locations.utc)
-end
-
-local function integers(...)
-  local values = { ... }
-  for i = 1, 7 do
-    values[i] = points.whole(values[i] or 0)
-    if not values[i] then
-      return nil
-    end
-  end
-  return values
+  return calendar.unix(seconds, nanoseconds)
 end
 
 --- Returns the time at which clocks show this. What is out of range carries: October 32 is
@@ -301,33 +260,7 @@ end
 ---@return time.Time? time
 ---@return Error? err INVALID: no integers, no location, or a time out of range
 function M.date(year, month, day, hour, minute, second, nanosecond, location)
-  local values = year and month and day and integers(year, month, day, hour, minute, second, nanosecond)
-  if not values then
-    return invalid("year, month, day, hour, minute, second and nanosecond must be integers")
-  end
-  local name, offset, err = zone_of(location)
-  if not name then
-    return nil, err
-  end
-  local y, mo, d, h, mi, s, ns = table.unpack(values, 1, 7)
-  s = s + ns // M.SECOND
-  local unix
-  unix, err = host.date(y, mo, d, h, mi, s, name, offset)
-  if not unix then
-    return nil, err
-  end
-  return points.new(unix, ns % M.SECOND, location or locations.utc)
-end
-
--- The location that the host found in a text: the one that was given, where it is that.
-local function found_location(name, offset, given)
-  local given_name, given_offset = locations.zone_of(given)
-  if name == given_name and offset == given_offset then
-    return given
-  elseif offset == nil then
-    return locations.utc
-  end
-  return locations.new(name, offset)
+  return calendar.date(year, month, day, hour, minute, second, nanosecond, location)
 end
 
 --- Returns the time that a text means. What the layout leaves out is zero, or one: the year 0.
@@ -343,19 +276,7 @@ end
 ---@return time.Time? time
 ---@return Error? err INVALID: a text that is not of this layout, or no text
 function M.parse(layout, text, location)
-  if type(layout) ~= "string" or type(text) ~= "string" then
-    return invalid("layout and text must be strings")
-  end
-  local name, offset, err = zone_of(location)
-  if not name then
-    return nil, err
-  end
-  local second, nanosecond
-  second, nanosecond, name, offset = host.parse(layout, text, name, offset)
-  if not second then
-    return nil, nanosecond
-  end
-  return points.new(second, nanosecond, found_location(name, offset, location or locations.utc))
+  return calendar.parse(layout, text, location)
 end
 
 return M

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from tests.benchmarks.app import (
     AUTO,
     PUBLISHER,
-    Counter,
     consumer,
     driver,
     function,
     host_of,
     publish_all,
     queue,
+    wait_until_empty,
 )
 from tests.benchmarks.cases import Case, Scale, at_least, at_most
 
@@ -29,10 +29,9 @@ if TYPE_CHECKING:  # the program's memory is measured
 
 HANDLERS = 1000
 HANDLER = """
-local time, done = require("time"), require("done")
+local time = require("time")
 return function(body)
   time.sleep("100ms")
-  done.done(1)
 end
 """
 
@@ -64,26 +63,19 @@ def main() -> None:
     """Prints the rate and the memory of so many handlers, once all have their VM."""
     handlers = int(sys.argv[1])
     count = handlers * 20
-    warm, counter = Counter(handlers), Counter(handlers + count)
-
-    def done(number: int) -> None:
-        warm.done(number)
-        counter.done(number)
-
     with host_of(
         driver("memory"),
         queue(options={"max_length": count + handlers}),
         consumer(concurrency=handlers, **AUTO),
-        function("handler", HANDLER, "time", "done"),
+        function("handler", HANDLER, "time"),
         function("publisher", PUBLISHER, "queue"),
-        modules={"done": {"done": done}},
     ) as host:
         publish_all(host, handlers, publishers=1, size=100)
-        warm.reached.wait()
+        wait_until_empty(host)
         publish_all(host, count, publishers=1, size=100)
-        begin, before = time.perf_counter(), counter.count
-        counter.reached.wait()
-        rate = (counter.count - before) / (time.perf_counter() - begin)
+        begin, left = time.perf_counter(), host.info("bench:work").message_count or 0
+        wait_until_empty(host)
+        rate = left / (time.perf_counter() - begin)
         print(json.dumps({"": rate, "RSS": _memory()}))
 
 

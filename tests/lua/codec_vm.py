@@ -22,7 +22,7 @@ class Codec:
         self.lua.execute(prelude)
         self.charges: list[int] = []
         self.on_spend: Callable[[], None] = lambda: None
-        self.module = self._compile("codec.lua")(self._part, self._spend)
+        self.module = self._compile("codec.lua")(self._part, self._part(b"later"), self._spend)
         self.null = self.module[b"null"]
         self.identical = self.lua.eval("rawequal")
 

@@ -40,7 +40,7 @@ for k, v in pairs(table) do native.table[k] = v end
 
 local syntax = part("pattern_syntax")
 patterns = part("patterns", syntax, part("pattern_matcher", syntax))
-bounded = part("bounded", part, function() ticks = ticks + 1; on_tick() end)
+bounded = part("bounded", part, part("later"), function() ticks = ticks + 1; on_tick() end)
 for name, load_library in next, bounded.loaders do bounded[name] = load_library() end
 
 function on_tick() end

@@ -32,7 +32,7 @@ SLICE = 0.002
 HEADROOM = 1024 * 1024
 MAX_ERROR_BYTES = 8192  #: of a host error's message; what is longer is cut
 
-#: Status of a host function's result; boot.lua has the same values.
+#: Status of a host function's result; vm/host.lua has the same values.
 ERROR, OK_LIFTED, ERROR_LIFTED, KILLED = 1, 2, 3, 4
 
 #: A host function: the call it serves, then what Lua passed. It returns None, a scalar, bytes or

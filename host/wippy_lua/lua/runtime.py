@@ -29,8 +29,7 @@ from wippy_lua.queue.settle import SUCCESS, Cancelled, Failure, Outcome, Success
 #: strings is about this count times the memory limit.
 HOOK_COUNT = 1000
 
-#: Finds a module for `require`: ("library", source, functions), ("script", source, chunk name)
-#: or ("host", function names).
+#: Finds a module for `require`, by its name.
 Resolver: TypeAlias = Callable[[Program, str], "Module"]
 
 
@@ -55,10 +54,15 @@ def _deny(_object: object, _name: object, _value: object = None) -> None:
     raise AttributeError("not accessible from Lua")
 
 
-#: Runs one of the VM's own chunks by name. They get `debug` though boot.lua takes it from `_G`.
+#: Runs one of the VM's own chunks by name. They get `debug` though boot.lua takes it from `_G`;
+#: what no chunk uses goes, since every VM would hold it.
 PART = b"""
 local fetch, limit_memory = ...
 local load, own = load, {}
+local loaded = debug.getregistry()._LOADED
+for _, name in ipairs({"io", "package", "python", "require"}) do
+  loaded[name], _G[name] = nil, nil
+end
 for name, value in next, _G do own[name] = value end
 return function(name, ...)
   local lifted, bytecode = fetch(name)
@@ -207,11 +211,13 @@ class VM:
         boundary = self._boundary
         count = HOOK_COUNT if self.program.preempt else False
         part = self._parts()
+        later = part(b"later")
         preempt = part(b"preempt", tick(boundary), count)
-        bounded = part(b"bounded", part, preempt[b"look"])
-        sandbox = part(b"sandbox", bounded, preempt)
-        codec = part(b"codec", part, preempt[b"spend"])
-        entries = part(b"boot", part, preempt, sandbox, codec, self._native_table(natives))
+        bounded = part(b"bounded", part, later, preempt[b"look"])
+        sandbox = part(b"sandbox", part, bounded, preempt)
+        codec = part(b"codec", part, later, preempt[b"spend"])
+        host = self._native_table(natives)
+        entries = part(b"boot", part, later, preempt, sandbox, codec, host)
         self._load, self._main = entries[b"load"], entries[b"run"]
         self._handle, self._call = entries[b"handle"], entries[b"call"]
 
@@ -227,19 +233,19 @@ class VM:
 
     def _native_table(self, natives: Natives) -> Any:
         boundary, program = self._boundary, self.program
+        libraries: dict[bytes, Mapping[str, HostFunction]] = {}
 
         def resolve(_call: Call, name: bytes) -> tuple[object, ...]:
             module = natives.resolve(program, _text(name))
             if module.kind == "library":
-                functions = [
-                    item
-                    for key, function in module.functions.items()
-                    for item in (key.encode(), native(boundary, function))
-                ]
-                return (b"library", module.source, *functions)
+                libraries[name] = module.functions
+                return b"library", module.source
             if module.kind == "script":
                 return b"script", module.source, module.chunk_name.encode()
             return (b"host", *(key.encode() for key in module.functions))
+
+        def function(_call: Call, library: bytes, name: bytes) -> object:
+            return native(boundary, libraries[library][_text(name)])
 
         def part(_call: Call, name: bytes) -> bytes | None:
             return bytecode.library(_text(name))
@@ -247,10 +253,10 @@ class VM:
         table = self._lua.execute(b"return {}", mode=b"t")
         table[b"limit_memory"] = boundary.limit_memory
         table[b"resolve"] = native(boundary, resolve)
+        table[b"host_function"] = native(boundary, function)
         table[b"invoke"] = native(boundary, natives.invoke)
         table[b"print"] = native(boundary, natives.print)
         table[b"library_part"] = native(boundary, part)
-        table[b"errors"] = bytecode.library("errors")
         return table
 
 

@@ -1,14 +1,12 @@
 -- The standard library that scripts get: what a count hook cannot interrupt is bounded.
 --
--- Called as chunk(part, tick) in a trusted environment. `part(name, ...)` runs another file of this
--- folder with arguments and gives its results. `tick()` lets others run; it may raise. Gives plain
--- tables `math` and `os`, the functions `collectgarbage` and `tonumber`, `arithmetic`, which makes the
+-- Called as chunk(part, later, tick) in a trusted environment. `part(name, ...)` runs another file of
+-- this folder with arguments and gives its results, `later(make)` what `make` gives at the first look.
+-- `tick()` lets others run; it may raise. Gives plain tables `math` and `os`, the functions `collectgarbage` and `tonumber`, `arithmetic`, which makes the
 -- metamethods of strings from C's, and `loaders` that make the tables `string`, `table` and `utf8`;
 -- to make them read-only, and `string` the index of the string metatable, is the caller's business.
 
-local part, tick = ...
-
-local later = part("later")
+local part, later, tick = ...
 
 local c_date, c_collectgarbage, c_tonumber = os.date, collectgarbage, tonumber
 
@@ -47,13 +45,9 @@ local loaders = {
 
 local bounded = {
   loaders = loaders,
-  math = {},
+  math = math,
   os = { clock = os.clock, difftime = os.difftime, time = os.time },
 }
-
-for name, value in next, math do
-  bounded.math[name] = value
-end
 
 function bounded.os.date(format, time)
   if format ~= nil then

@@ -9,19 +9,24 @@
 -- returns `nil, failure` in place of the new length of its output, a decoder `failure, nil` in
 -- place of a value and the position after it.
 --
--- Called as chunk(part, spend); `part(name, ...)` runs another file of the VM with arguments.
+-- Called as chunk(part, later, spend); `part(name, ...)` runs another file of the VM with arguments,
+-- `later(make)` gives what `make` gives at the first look.
 
-local part, spend = ...
+local part, later, spend = ...
 
-local rawset, setmetatable = rawset, setmetatable
+local collectgarbage, rawset, setmetatable = collectgarbage, rawset, setmetatable
 
 local work = part("codec/work", spend)
+local output = later(function()
+  return part("codec/output", work)
+end)
 
 -- Each codec is loaded at its first use: few handlers need all four.
 return setmetatable({ null = work.null, is_object = work.is_object }, {
   __index = function(codec, name)
-    local convert = part("codec/" .. name, work)
+    local convert = part("codec/" .. name, work, output)
     rawset(codec, name, convert)
+    collectgarbage() -- what it was loaded from is as large as itself
     return convert
   end,
 })

@@ -1,29 +1,33 @@
 -- Modules: `require`, and what is behind it.
 
-local sandbox, native, vm, wrap = ...
+local part, sandbox, native, vm, wrap = ...
 
-local error, load, pairs, pcall, select = error, load, pairs, pcall, select
-local tostring, type = tostring, type
+local error, load, pcall = error, load, pcall
+local setmetatable, tostring, type = setmetatable, tostring, type
 
 local env, freeze = sandbox.env, sandbox.freeze
-local resolve, invoke = wrap(native.resolve), wrap(native.invoke)
+local resolve = wrap(native.resolve)
 
 local LOADING = {}
 local loaded = {}
 local scripts = {} -- names of the app's own modules among `loaded`
 
-local function collect_functions(...)
-  local functions = {}
-  for i = 1, select("#", ...), 2 do
-    local name, host_function = select(i, ...)
-    functions[name] = wrap(host_function)
-  end
-  return functions
+local host_function = wrap(native.host_function)
+
+-- Makes the table of a library's host functions. Each is made at its first use: most calls use few.
+local function functions_of(library)
+  return setmetatable({}, {
+    __index = function(functions, name)
+      local made = wrap(host_function(library, name))
+      functions[name] = made
+      return made
+    end,
+  })
 end
 
-local function load_library(name, bytecode, ...)
+local function load_library(name, bytecode)
   local chunk = load(bytecode, name, "b", _G)
-  return freeze(chunk(collect_functions(...), vm), name)
+  return freeze(chunk(functions_of(name), vm), name)
 end
 
 local function load_script(name, source, chunk_name)
@@ -43,24 +47,8 @@ function vm.part(name, ...)
   return load(library_part(name), name, "b", _G)(...)
 end
 
---- Makes a module of Python functions; arguments and results cross as MessagePack.
 local function load_host_module(name, ...)
-  local module = {}
-  for i = 1, select("#", ...) do
-    local function_name = select(i, ...)
-    module[function_name] = function(...)
-      local arguments, problem = vm.pack_arguments(...)
-      if not arguments then
-        return nil, problem
-      end
-      local result, err = invoke(name, function_name, arguments)
-      if err then
-        return nil, err
-      end
-      return vm.unpack(result)
-    end
-  end
-  return freeze(module, name)
+  return freeze(part("host_module", vm, wrap(native.invoke))(name, ...), name)
 end
 
 local loaders = { library = load_library, script = load_script, host = load_host_module }
@@ -95,42 +83,25 @@ function env.require(name)
   return module -- no tail call: an error's position is counted from here
 end
 
-local function export_in(module, fn)
-  if module == fn then
-    return ""
-  elseif type(module) ~= "table" then
-    return nil
-  end
-  local first
-  for name, value in pairs(module) do
-    if value == fn and type(name) == "string" and (not first or name < first) then
-      first = name
-    end
-  end
-  return first
+local errors
+
+local function load_errors()
+  errors = errors or vm.part("errors", {}, vm)
+  return errors
 end
 
---- Finds the module ("" for the program itself, which exports `main`) and the name under which a
---- function is exported: the program's first, then the modules' in alphabetical order.
-local function export_of(main, fn)
-  local name = export_in(main, fn)
-  if name then
-    return "", name
-  end
-  local names = {}
-  for module_name in pairs(scripts) do
-    names[#names + 1] = module_name
-  end
-  table.sort(names)
-  for _, module_name in ipairs(names) do
-    name = export_in(loaded[module_name], fn)
-    if name then
-      return module_name, name
-    end
-  end
+--- Makes an error, as errors.lua says, which puts its own function in this one's place.
+function vm.error(...)
+  load_errors()
+  return vm.error(...)
 end
 
-loaded.errors = load_library("errors", native.errors)
+--- Returns the facts of an error; before errors.lua is loaded there is none.
+function vm.facts()
+  return nil
+end
+
+loaded.errors = sandbox.freeze_later(load_errors, "errors")
 env.errors = loaded.errors
 
-return { export_of = export_of }
+return { loaded = loaded, scripts = scripts }

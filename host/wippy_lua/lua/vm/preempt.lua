@@ -27,6 +27,7 @@ local STEPS = 3 -- each of half the count, at twice the memory
 
 local hook
 local every = count -- VM instructions to the next look
+local uniform = true -- whether every thread looks as often; once false, it stays so
 local killed = false
 local budget = BUDGET
 
@@ -39,7 +40,9 @@ local function pace()
   while used > FREE_MEMORY << step and step < STEPS do
     step = step + 1
   end
-  every = count >> step
+  if every ~= count >> step then
+    every, uniform = count >> step, false
+  end
 end
 
 -- To set a hook takes time in proportion to the depth of the stack.
@@ -70,13 +73,16 @@ end
 function hook()
   check()
   pace()
-  set_count(every)
+  if not uniform then
+    set_count(every)
+  end
 end
 
 --- Looks now, and again soon: for C functions that are given, or may give, something large.
 local function look()
   check()
   if count then
+    uniform = false
     set_count(count >> STEPS)
   end
 end

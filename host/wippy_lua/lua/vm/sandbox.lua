@@ -9,23 +9,11 @@
 --     pcall of its own.
 --   * A finalizer runs where no hook does: `__gc` is refused.
 
-local bounded, preempt = ...
+local part, bounded, preempt = ...
 
-local real = {
-  coroutine = coroutine,
-  load = load,
-  next = next,
-  rawset = rawset,
-  select = select,
-  setmetatable = setmetatable,
-}
+local real = { next = next, rawset = rawset, setmetatable = setmetatable }
 local error, pcall, rawequal, rawget, type = error, pcall, rawequal, rawget, type
-local metatable_of = debug.getmetatable
-
--- The compiler is C code, which no hook interrupts, and some sources take it time in proportion to
--- their length squared.
-local MAX_SOURCE = 262144 -- bytes that `load` takes
-local BYTES_PER_UNIT = 16 -- of source, in what `spend` counts
+local format, metatable_of, tostring = string.format, debug.getmetatable, tostring
 
 local check, is_final = preempt.check, preempt.is_final
 
@@ -66,42 +54,10 @@ local function safe_xpcall(f, handler, ...)
   return handled(handler, pcall(f, ...))
 end
 
-local function raise_again(ok, ...)
-  if not ok then
-    error((...), 0)
-  end
-  return ...
-end
-
-local function safe_create(f)
-  if type(f) ~= "function" then
-    error("bad argument #1 to 'create' (function expected)", 2)
-  end
-  local thread = real.coroutine.create(function(...)
-    return raise_again(pcall(f, ...))
-  end)
-  preempt.arm(thread)
-  return thread
-end
-
-local function safe_resume(thread, ...)
-  return protected(real.coroutine.resume(thread, ...))
-end
-
-local function safe_wrap(f)
-  local thread = safe_create(f)
-  return function(...)
-    return raise_again(protected(real.coroutine.resume(thread, ...)))
-  end
-end
-
-local function safe_close(thread)
-  return protected(real.coroutine.close(thread))
-end
-
 ---------------------------------------------------------------------------------------------------
 -- Read-only libraries
 
+-- What `rawset` must not touch: views by their names, and objects that look after themselves.
 local frozen = real.setmetatable({}, { __mode = "k" })
 
 --- Marks a table that looks after itself as one that `rawset` must not touch.
@@ -110,24 +66,29 @@ local function protect(t)
   return t
 end
 
--- Makes a read-only view of the table that is the metatable's `__index`.
-local function view_of(metatable, name)
-  local view = {}
-  frozen[view] = true
-  function metatable.__newindex(_, key)
-    error(("%s is read-only: cannot set '%s'"):format(name, tostring(key)), 2)
+local function refuse(view, key)
+  error(format("%s is read-only: cannot set '%s'", frozen[view], tostring(key)), 2)
+end
+
+-- A plain `next, library` would hand out the table itself, for anybody to write to.
+local function iterate(view)
+  local library, key = metatable_of(view).__index, nil
+  return function()
+    local value
+    key, value = real.next(library, key)
+    return key, value
   end
-  -- A plain `next, library` would hand out the table itself, for anybody to write to.
-  function metatable.__pairs()
-    local key
-    return function()
-      local value
-      key, value = real.next(metatable.__index, key)
-      return key, value
-    end
-  end
-  metatable.__metatable = false
-  return real.setmetatable(view, metatable)
+end
+
+local function view_of(index, iterator, name)
+  local view = real.setmetatable({}, {
+    __index = index,
+    __newindex = refuse,
+    __pairs = iterator,
+    __metatable = false,
+  })
+  frozen[view] = name
+  return view
 end
 
 --- Returns a read-only view of a library table, called `name` in errors.
@@ -135,26 +96,30 @@ local function freeze(library, name)
   if type(library) ~= "table" or frozen[library] then
     return library
   end
-  return view_of({ __index = library }, name)
+  return view_of(library, iterate, name)
+end
+
+local makers = real.setmetatable({}, { __mode = "k" }) -- of views that nobody has looked into
+
+local function load_library(view)
+  local metatable, library = metatable_of(view), makers[view]()
+  makers[view], metatable.__index, metatable.__pairs = nil, library, iterate
+  return library
+end
+
+local function index_later(view, key)
+  return load_library(view)[key]
+end
+
+local function iterate_later(view)
+  load_library(view)
+  return iterate(view)
 end
 
 --- Returns a read-only view of what `make` gives at the first look into it.
 local function freeze_later(make, name)
-  local metatable = {}
-  local view = view_of(metatable, name)
-  local iterate = metatable.__pairs
-  local function load_library()
-    local library = make()
-    metatable.__index, metatable.__pairs = library, iterate
-    return library
-  end
-  function metatable.__index(_, key)
-    return load_library()[key]
-  end
-  function metatable.__pairs()
-    load_library()
-    return iterate()
-  end
+  local view = view_of(index_later, iterate_later, name)
+  makers[view] = make
   return view
 end
 
@@ -198,48 +163,6 @@ end
 
 local env = {}
 
-local TOO_LONG = ("source is longer than %d KiB"):format(MAX_SOURCE // 1024)
-
-local function collect(reader)
-  local pieces, size = {}, 0
-  while true do
-    local piece = reader()
-    if piece == nil or piece == "" then
-      return table.concat(pieces)
-    end
-    if type(piece) ~= "string" then
-      return nil, "reader function must return a string"
-    end
-    size = size + #piece
-    if size > MAX_SOURCE then
-      return nil, TOO_LONG
-    end
-    pieces[#pieces + 1] = piece
-  end
-end
-
-local function safe_load(chunk, name, mode, ...)
-  local source, problem = chunk, nil
-  if type(chunk) == "function" then
-    source, problem = collect(chunk)
-  end
-  if type(source) ~= "string" then
-    return nil, problem or "bad argument #1 to 'load' (string or function expected)"
-  end
-  if #source > MAX_SOURCE then
-    return nil, TOO_LONG
-  end
-  if mode ~= nil and mode ~= "t" and mode ~= "bt" then
-    return nil, "attempt to load a text chunk (mode is '" .. tostring(mode) .. "')"
-  end
-  local chunk_env = env
-  if real.select("#", ...) > 0 then
-    chunk_env = ...
-  end
-  preempt.spend(#source // BYTES_PER_UNIT)
-  return real.load(source, name == nil and "=(load)" or name, "t", chunk_env)
-end
-
 for _, name in ipairs({
   "assert", "error", "getmetatable", "ipairs", "next", "pairs", "rawequal", "rawget", "rawlen",
   "select", "tostring", "type",
@@ -250,22 +173,22 @@ end
 env._G = env
 env._VERSION = _VERSION
 env.collectgarbage = bounded.collectgarbage
-env.load = safe_load
+
+local safe_load
+
+function env.load(...)
+  safe_load = safe_load or part("load", preempt, env)
+  return safe_load(...)
+end
+
 env.pcall = safe_pcall
 env.rawset = safe_rawset
 env.setmetatable = safe_setmetatable
 env.tonumber = bounded.tonumber
 env.xpcall = safe_xpcall
-env.coroutine = freeze({
-  close = safe_close,
-  create = safe_create,
-  isyieldable = coroutine.isyieldable,
-  resume = safe_resume,
-  running = coroutine.running,
-  status = coroutine.status,
-  wrap = safe_wrap,
-  yield = coroutine.yield,
-}, "coroutine")
+env.coroutine = freeze_later(function()
+  return part("coroutines", preempt, protected)
+end, "coroutine")
 env.math = freeze(bounded.math, "math")
 env.os = freeze(bounded.os, "os")
 for name, load_library in next, bounded.loaders do
@@ -285,5 +208,6 @@ end
 return {
   env = env,
   freeze = freeze,
+  freeze_later = freeze_later,
   protect = protect,
 }

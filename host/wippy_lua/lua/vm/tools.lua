@@ -1,109 +1,41 @@
 -- What the modules of the standard library get as their second argument.
 --
--- boot.lua adds what it knows of the call in progress, errors.lua the making of errors.
+-- boot.lua adds what it knows of the call in progress, modules.lua the making of errors. The rest is
+-- loaded when it is first asked for.
 
-local preempt, sandbox, codec, later = ...
+local part, preempt, sandbox, codec, later = ...
 
-local error, getinfo, select, sub, tostring = error, debug.getinfo, select, string.sub, tostring
-local traceback, xpcall = debug.traceback, xpcall
+local rawget, setmetatable = rawget, setmetatable
 
-local check, is_final, unhooked = preempt.check, preempt.is_final, preempt.unhooked
+-- The file in tools/ that adds a function.
+local HOMES = {
+  caller = "traces",
+  handles = "handles",
+  invalid = "objects",
+  pack = "values",
+  pack_arguments = "values",
+  read_only = "objects",
+  script_place = "traces",
+  text = "traces",
+  traceback = "traces",
+  try = "traces",
+  unpack = "values",
+}
 
-local vm = {
-  check = check,
+return setmetatable({
+  check = preempt.check,
   codec = codec,
   later = later,
   metatable_of = debug.getmetatable,
   null = sandbox.protect(codec.null),
   protect = sandbox.protect,
-  unhooked = unhooked,
-}
-
---- Encodes a value for the host, any bytes and numbers unchanged; nil and an INVALID error.
-function vm.pack(value)
-  local bytes, problem = unhooked(codec.msgpack_encode, value)
-  if not bytes then
-    return nil, vm.error(problem, "Invalid", false)
-  end
-  return bytes
-end
-
-local function list(...)
-  local values = { ... }
-  for i = 1, select("#", ...) do
-    if values[i] == nil then
-      values[i] = vm.null
+  unhooked = preempt.unhooked,
+}, {
+  __index = function(vm, name)
+    local home = HOMES[name]
+    if home then
+      part("tools/" .. home, vm, preempt)
     end
-  end
-  return values
-end
-
---- Encodes arguments for a function, nils included; nil and an INVALID error.
-function vm.pack_arguments(...)
-  return vm.pack(list(...))
-end
-
---- Decodes what the host packed.
-function vm.unpack(bytes)
-  return (unhooked(codec.msgpack_decode, bytes))
-end
-
---- Returns "file:line" of the script that called a library function.
-function vm.caller(level)
-  local info = getinfo(level + 1, "Sl")
-  return info and info.short_src .. ":" .. info.currentline or ""
-end
-
-local DEEP = 100 -- levels; C walks a stack several times, up to some 200,000 levels of it
-
---- Returns "file:line" of the innermost code of a script that runs, "" when there is none: a tail
---- call takes the place of who makes it.
-function vm.script_place()
-  for level = 2, DEEP do
-    local info = getinfo(level, "Sl")
-    if not info then
-      break
-    elseif sub(info.source, 1, 1) == "@" and info.currentline > 0 then
-      return info.short_src .. ":" .. info.currentline
-    end
-  end
-  return ""
-end
-
---- Returns a value as text. `tostring` alone may return a number: `__tostring` can.
-function vm.text(value)
-  return tostring(value) .. ""
-end
-
---- Returns the traceback of its caller's caller, or of one `level` above.
-function vm.traceback(level)
-  if getinfo(DEEP, "l") then
-    check()
-  end
-  return traceback("", level + 1)
-end
-
-local stack = "" -- of the last error that `try` caught
-
-local function trace(err)
-  stack = is_final(err) and "" or traceback("", 2)
-  return err
-end
-
-local function caught(ok, first, second)
-  if ok then
-    return true, first, second
-  elseif is_final(first) then
-    error(first, 0)
-  end
-  check()
-  return false, first, stack
-end
-
---- Calls a function; true and its first two results, or false, what it raised and the traceback of
---- that. What ends the call goes through, as with a script's own `pcall`.
-function vm.try(fn)
-  return caught(xpcall(fn, trace))
-end
-
-return vm
+    return rawget(vm, name)
+  end,
+})

@@ -1,16 +1,15 @@
 -- JSON, from values to text.
 
-local work = ...
+local work, output = ...
 
 local next, rawget, tonumber, type = next, rawget, tonumber, type
 local byte, char, find, format = string.byte, string.char, string.find, string.format
 local gsub, sub = string.gsub, string.sub
 local concat, huge, math_type = table.concat, math.huge, math.type
-local NULL, CYCLE_DEPTH, UNITS, LONG = work.NULL, work.CYCLE_DEPTH, work.UNITS, work.LONG
-local empty_kinds, unfit, within = work.empty_kinds, work.unfit, work.within
-local slice_end, invalid_utf8, begin = work.slice_end, work.invalid_utf8, work.begin
-local flush, finish, enter, shape = work.flush, work.finish, work.enter, work.shape
-local has_special = work.has_special
+local NULL, UNITS, LONG, empty_kinds = work.NULL, work.UNITS, work.LONG, work.empty_kinds
+local slice_end, invalid_utf8, has_special = work.slice_end, work.invalid_utf8, work.has_special
+local CYCLE_DEPTH, unfit, within, begin = output.CYCLE_DEPTH, output.unfit, output.within, output.begin
+local flush, finish, enter, shape = output.flush, output.finish, output.enter, output.shape
 
 -- Object keys repeat: a bounded cache maps each to its output.
 local CACHED_KEYS = 512

@@ -1,21 +1,24 @@
 -- MessagePack, from values to bytes; every integer and every head in its smallest form.
 
-local work = ...
+local work, output = ...
 
-local next, rawget, type = next, rawget, type
+local next, rawget, setmetatable, type = next, rawget, setmetatable, type
 local char, pack = string.char, string.pack
 local math_type = math.type
-local EMPTY_OBJECT, NULL, CYCLE_DEPTH = work.EMPTY_OBJECT, work.NULL, work.CYCLE_DEPTH
-local UNITS, empty_kinds, unfit, within = work.UNITS, work.empty_kinds, work.unfit, work.within
-local invalid_utf8, begin, flush, finish = work.invalid_utf8, work.begin, work.flush, work.finish
-local enter, shape = work.enter, work.shape
+local EMPTY_OBJECT, NULL, UNITS = work.EMPTY_OBJECT, work.NULL, work.UNITS
+local empty_kinds, invalid_utf8 = work.empty_kinds, work.invalid_utf8
+local CYCLE_DEPTH, unfit, within, begin = output.CYCLE_DEPTH, output.unfit, output.within, output.begin
+local flush, finish, enter, shape = output.flush, output.finish, output.enter, output.shape
 
 local units = UNITS -- of work, left until `flush` is due
 
-local bytes = {} -- one-byte strings by their byte
-for code = 0, 255 do
-  bytes[code] = char(code)
-end
+local bytes = setmetatable({}, { -- one-byte strings by their byte, made as they are needed
+  __index = function(known, code)
+    local one = char(code)
+    known[code] = one
+    return one
+  end,
+})
 
 -- The head of a string, binary, array or map: in the type byte itself up to `fixed_limit` entries.
 -- `wide` is the type byte for 16 bits of length, the one for 32 bits follows it.

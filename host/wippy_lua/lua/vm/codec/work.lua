@@ -1,10 +1,9 @@
--- What all codecs rest on: charging for work, output, failures, and what a table stands for.
+-- What all codecs rest on: what a table stands for, checks of text, and what decoders charge.
 
 local spend = ...
 
-local error, next, rawequal, setmetatable, type = error, next, rawequal, setmetatable, type
-local byte, char, find = string.byte, string.char, string.find
-local concat, huge, math_type, utf8_len = table.concat, math.huge, math.type, utf8.len
+local error, next, setmetatable, type = error, next, setmetatable, type
+local byte, char, find, utf8_len = string.byte, string.char, string.find, utf8.len
 
 local MAX_DEPTH = 128
 local TOO_DEEP = "nesting is deeper than " .. MAX_DEPTH .. " levels"
@@ -40,26 +39,6 @@ local function is_object(value)
     return empty_kinds[value] == EMPTY_OBJECT
   end
   return type(key) == "string"
-end
-
--- What cannot be encoded. `kind` is "invalid" where text is not text, else "internal".
-local function unfit(message, kind)
-  return nil, { message = message, kind = kind or "internal", path = "" }
-end
-
-local SHOWN_KEY_SIZE = 64
-
--- Notes on the way up where in the value the failure is. Keys that would garble the message are not
--- shown.
-local function within(failure, key)
-  local step = "[?]"
-  if math_type(key) then
-    step = "[" .. key .. "]"
-  elseif type(key) == "string" and #key <= SHOWN_KEY_SIZE and find(key, "^[%w_-]+$") then
-    step = "." .. key
-  end
-  failure.path = step .. failure.path
-  return nil, failure
 end
 
 -- What cannot be decoded, with the byte where it begins.
@@ -103,103 +82,26 @@ local function invalid_utf8(text)
 end
 
 local LONG = 512 -- bytes of a string from which `has_special` is faster than a pattern
-local SPECIALS = { '"', "\\" }
-for code = 0, 31 do
-  SPECIALS[#SPECIALS + 1] = char(code)
+local specials
+
+local function make_specials()
+  local found = { '"', "\\" }
+  for code = 0, 31 do
+    found[#found + 1] = char(code)
+  end
+  return found
 end
 
 -- Says whether a slice has characters that JSON escapes. A search for one byte is so much faster
 -- than a set in a pattern that 34 of them win.
 local function has_special(slice)
-  for index = 1, #SPECIALS do
-    if find(slice, SPECIALS[index], 1, true) then
+  specials = specials or make_specials()
+  for index = 1, #specials do
+    if find(slice, specials[index], 1, true) then
       return true
     end
   end
   return false
-end
-
--- Output is a flat list of pieces, joined once for every UNITS of work: so neither the list nor a
--- single join grows with the document. A VM serves one call at a time and nothing here lets another
--- encoding in, so one state is enough; it begins anew with each, whatever became of the last one.
-local pieces = {} -- kept between calls while small: growing it costs more than a small message
-local chunks = {}
-
--- Lets go of the output of a large encoding, or of what one that `spend` ended has left.
-local function forget()
-  if chunks[1] then
-    pieces, chunks = {}, {}
-  end
-end
-
-local function begin()
-  forget()
-  return pieces
-end
-
--- Joins the first `n` pieces, charges for them and returns the new length of `out`: 0. `left` is
--- what is left of UNITS; the caller starts with UNITS again.
-local function flush(out, n, left)
-  spend(UNITS - left)
-  chunks[#chunks + 1] = concat(out, "", 1, n)
-  return 0
-end
-
--- Returns what an encoding comes to: its text, or `nil, message, kind` where `n` is nil.
-local function finish(out, left, n, failure)
-  spend(UNITS - left)
-  if not n then
-    forget()
-    local where = failure.path == "" and "" or " at value" .. failure.path
-    return nil, failure.message .. where, failure.kind
-  end
-  local text = concat(out, "", 1, n)
-  if chunks[1] then
-    chunks[#chunks + 1] = text
-    text = concat(chunks)
-    forget()
-  end
-  return text
-end
-
--- Tables being encoded, by depth. Cycles are looked for below CYCLE_DEPTH: ordinary messages never
--- pay for it, and a cycle is still found before much of it has been repeated.
-local CYCLE_DEPTH = 8
-local open_tables = setmetatable({}, { __mode = "v" })
-
--- Enters a table at `depth`; returns a message where it cannot be encoded there.
-local function enter(value, depth)
-  if depth > MAX_DEPTH then
-    return TOO_DEEP
-  end
-  for level = CYCLE_DEPTH + 1, depth - 1 do
-    if rawequal(open_tables[level], value) then
-      return "recursive table"
-    end
-  end
-  open_tables[depth] = value
-  return nil
-end
-
--- The number of entries, and whether their keys are 1 to that number or at least all integers.
-local function shape(value)
-  local count, largest, integers = 0, 0, true
-  for key in next, value do
-    count = count + 1
-    if key ~= count then
-      if math_type(key) ~= "integer" then
-        integers = false
-      elseif key < 1 or key > largest then
-        largest = key < 1 and huge or key
-      end
-    elseif key > largest then
-      largest = key
-    end
-    if count % UNITS == 0 then
-      spend(UNITS)
-    end
-  end
-  return count, integers and largest == count, integers
 end
 
 local charged = 0 -- bytes of the input that the decoding in progress has been charged for
@@ -235,19 +137,11 @@ return {
   TOO_DEEP = TOO_DEEP,
   UNITS = UNITS,
   SLICE = SLICE,
-  unfit = unfit,
-  within = within,
   malformed = malformed,
   slice_end = slice_end,
   invalid_utf8 = invalid_utf8,
   LONG = LONG,
   has_special = has_special,
-  begin = begin,
-  flush = flush,
-  finish = finish,
-  enter = enter,
-  shape = shape,
-  CYCLE_DEPTH = CYCLE_DEPTH,
   charge = charge,
   open_text = open_text,
 }

@@ -1,26 +1,8 @@
--- Objects that modules of the standard library hand out, and the error that most of them answer
--- with: added to what those modules get as their second argument.
+-- Objects that stand for entries of the app: added to what modules get as their second argument.
 
 local vm = ...
 
 local error, setmetatable, type = error, setmetatable, type
-
---- Returns nil and an INVALID error: for what the caller has to correct.
-function vm.invalid(message)
-  return nil, vm.error(message, "Invalid", false)
-end
-
---- Returns the metatable of objects that have these methods and nothing that a script could set.
-function vm.read_only(name, methods)
-  return {
-    __index = methods,
-    __name = name,
-    __metatable = false,
-    __newindex = function()
-      error(name .. " is read-only", 2)
-    end,
-  }
-end
 
 --- Returns how objects are made that stand for entries of the app: `open` is the host's check that
 --- there is one of an ID, `noun` what error messages call it.
