@@ -10,7 +10,7 @@ local c = {}
 for name, f in next, string do
   c[name] = f
 end
-local math_type = math.type
+local error, math_type, pcall, select, type = error, math.type, pcall, select, type
 local text, integer = arguments.string, arguments.integer
 local syntax, searched = pattern_syntax.syntax, pattern_syntax.searched
 local c_find, c_match, c_gmatch, c_gsub = c.find, c.match, c.gmatch, c.gsub
