@@ -15,6 +15,7 @@ from tests.lua.vms import (
     make_vm,
     natives,
 )
+from wippy_lua.queue.settle import Success
 
 TIMED_OUT = "Timeout: app:f timed out"
 OUT_OF_MEMORY = "Internal: app:f reached its memory limit of 16 MiB"
@@ -197,3 +198,33 @@ def test_the_host_takes_no_more_than_a_few_arguments() -> None:
         offers,
     )
     assert "memory limit" in failure_of(handle(vm)).error.message
+
+
+# What a VM holds
+
+
+def test_a_thousand_vms_whose_handlers_sleep_fit_into_a_small_process() -> None:
+    vm = make_vm(
+        'local time = require("time") return function(body) time.sleep("1ms") return body.id end',
+        natives(),
+    )
+    most = 0
+    for number in range(300):
+        handle(vm, {"id": number, "user": "someone@example.org"})
+        most = max(most, vm.memory)
+    assert most < 180 * 1024, most  # some 100 KB in use, and garbage of half as much
+
+
+@pytest.mark.parametrize("library", ["coroutine", "string", "table", "utf8", "errors"])
+def test_a_library_shows_all_it_has_before_its_first_use(library: str) -> None:
+    source = f"""
+        return function()
+          local count = 0
+          for name, value in pairs({library}) do
+            assert({library}[name] == value)
+            count = count + 1
+          end
+          assert(count > 5, count)
+        end
+    """
+    assert handle(make_vm(source, natives()), {}) == Success()

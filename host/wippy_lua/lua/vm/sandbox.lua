@@ -80,13 +80,10 @@ local function iterate(view)
   end
 end
 
-local function view_of(index, iterator, name)
-  local view = real.setmetatable({}, {
-    __index = index,
-    __newindex = refuse,
-    __pairs = iterator,
-    __metatable = false,
-  })
+local function view_of(metatable, name)
+  metatable.__newindex = refuse
+  metatable.__metatable = false
+  local view = real.setmetatable({}, metatable)
   frozen[view] = name
   return view
 end
@@ -96,14 +93,13 @@ local function freeze(library, name)
   if type(library) ~= "table" or frozen[library] then
     return library
   end
-  return view_of(library, iterate, name)
+  return view_of({ __index = library, __pairs = iterate }, name)
 end
 
-local makers = real.setmetatable({}, { __mode = "k" }) -- of views that nobody has looked into
-
 local function load_library(view)
-  local metatable, library = metatable_of(view), makers[view]()
-  makers[view], metatable.__index, metatable.__pairs = nil, library, iterate
+  local metatable = metatable_of(view)
+  local library = metatable.make()
+  metatable.make, metatable.__index, metatable.__pairs = nil, library, iterate
   return library
 end
 
@@ -118,9 +114,7 @@ end
 
 --- Returns a read-only view of what `make` gives at the first look into it.
 local function freeze_later(make, name)
-  local view = view_of(index_later, iterate_later, name)
-  makers[view] = make
-  return view
+  return view_of({ __index = index_later, __pairs = iterate_later, make = make }, name)
 end
 
 local function safe_rawset(t, key, value)
