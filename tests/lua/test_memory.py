@@ -17,6 +17,8 @@ from tests.lua.vms import (
 )
 from wippy_lua.queue.settle import Success
 
+pytestmark = pytest.mark.once  # attacks are processes of their own
+
 TIMED_OUT = "Timeout: app:f timed out"
 OUT_OF_MEMORY = "Internal: app:f reached its memory limit of 16 MiB"
 

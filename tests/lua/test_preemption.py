@@ -10,6 +10,8 @@ from tests.lua.vms import JSON, attack, attack_lua, failure_of, make_vm, natives
 from wippy_lua.call import Call
 from wippy_lua.queue.settle import Success
 
+pytestmark = pytest.mark.once  # attacks are processes of their own
+
 TIMED_OUT = "Timeout: app:f timed out"
 OUT_OF_MEMORY = "Internal: app:f reached its memory limit of 16 MiB"
 
