@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -81,7 +82,8 @@ class Peer:
                 try:
                     seconds = _wait_for(result, worker, Path(folder, "log"))
                 finally:
-                    os.killpg(worker.pid, signal.SIGKILL)
+                    with suppress(ProcessLookupError):  # it may have ended by itself
+                        os.killpg(worker.pid, signal.SIGKILL)
                     worker.wait()
         return {"": (count - 1) / seconds}
 
