@@ -65,6 +65,28 @@ def test_endless_handlers_delay_their_neighbours_by_milliseconds(tmp_path: Path)
     assert percentile(delays, 0.99) < 0.05
 
 
+def test_a_backlog_of_short_messages_lets_others_run(tmp_path: Path) -> None:
+    entries = (
+        DEAD_END
+        + """\
+- {name: short, kind: queue.queue, driver: memory, options: {max_length: 20000}}
+- {name: worker, kind: queue.consumer, queue: short, func: note, concurrency: 4, prefetch: 100}
+- {name: note, kind: function.lua, source: "return function(body) return body end"}
+"""
+    )
+    with make_host(tmp_path, entries) as host:
+        for n in range(20_000):
+            host.publish("app:short", {"n": n})
+        host.start_service("app:worker")
+        gaps = [0.0]
+        while host.info("app:short").message_count:
+            before = time.monotonic()
+            gevent.sleep(0.001)
+            gaps.append(time.monotonic() - before)
+    assert len(gaps) > 10  # a drain takes some 400 ms
+    assert percentile(gaps, 0.9) < 0.05
+
+
 def test_a_handler_that_eats_memory_fails_a_hundred_times_and_the_host_stays_up(
     tmp_path: Path,
 ) -> None:

@@ -18,16 +18,13 @@ from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType
 from typing import Any, TypeAlias
 
-import gevent
 import msgspec
-from gevent.hub import Waiter
 
 from wippy_lua.call import Call, End
 from wippy_lua.errors import Kind, WippyError
 from wippy_lua.log import Log
+from wippy_lua.turns import Turns
 
-#: Seconds that a call may hold the hub before it lets others run.
-SLICE = 0.002
 #: Bytes that stay free below the limit while values are pushed without lifting it.
 HEADROOM = 1024 * 1024
 MAX_ERROR_BYTES = 8192  #: of a host error's message; what is longer is cut
@@ -79,30 +76,16 @@ class Boundary:
 
 def tick(boundary: Boundary) -> Callable[[], bool]:
     """Makes the hook's question: must the call end? It yields when the slice is over."""
-    now, wall = time.monotonic, time.time
-    hub = gevent.get_hub()
-    loop_time = hub.loop.now
-
-    def wait_for_turn() -> None:
-        # A timer, since callbacks, as of `sleep(0)`, have 50 turns before the loop looks at timers
-        # and sockets. Its date is that of the loop's last turn: a new one would hide who has run.
-        waiter: Waiter[None] = Waiter(hub)
-        timer = hub.loop.timer(0)
-        timer.start(waiter.switch, None, update=False)
-        try:
-            waiter.get()
-        finally:
-            timer.stop()
-            timer.close()
+    now, turns = time.monotonic, Turns()
+    is_over, give_up = turns.is_over, turns.give_up
 
     def must_end() -> bool:
         call = boundary.call
         try:
             if call.end is None and now() >= call.deadline:
                 call.end = End.TIMEOUT
-            # The loop dates its last turn: the slice is shared by all that ran since.
-            elif abs(wall() - loop_time()) > SLICE:
-                wait_for_turn()
+            elif is_over():
+                give_up()
         except BaseException as error:  # noqa: BLE001 - raised again once Lua has unwound
             call.caught(error)
         return call.end is not None

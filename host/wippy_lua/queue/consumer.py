@@ -36,6 +36,7 @@ from wippy_lua.queue.settle import (
 )
 from wippy_lua.queue.tally import Tally
 from wippy_lua.security.context import Security
+from wippy_lua.turns import Turns
 
 #: Calls a function with a body; `Functions.handle`.
 Handle = Callable[[Call, int, bytes], Outcome]
@@ -158,11 +159,15 @@ class Consumer:
         return self._buffer.qsize()
 
     def _work(self, buffer: SimpleQueue[Delivery | None]) -> None:
+        turns = Turns()
         while (delivery := buffer.get()) is not None:
             try:
                 self._process(delivery)
             except Exception as error:  # noqa: BLE001 - a worker must survive; the message comes back by itself
                 self._log.error("settling failed", exc_info=error, **_facts(delivery))
+            # A call that is short never looks itself, and a driver may fill the buffer meanwhile.
+            if turns.is_over():
+                turns.give_up()
 
     def _process(self, delivery: Delivery) -> None:
         """Calls the function for one delivery and settles it exactly once."""
