@@ -1,7 +1,7 @@
 """Measures the host against its floors and against other systems, interleaved.
 
 `python -m tests.benchmarks [case ...]` takes groups (memory, redis, ...) and prints a table; the
-whole default run takes some ten minutes. A broker that a case needs is started for it.
+whole default run takes some six minutes. A broker that a case needs is started for it.
 """
 
 from __future__ import annotations

@@ -140,6 +140,21 @@ def test_libraries_are_read_only(write: str) -> None:
     assert handle(vm) == Success()
 
 
+@pytest.mark.parametrize("library", ["coroutine", "string", "table", "utf8", "errors"])
+def test_a_library_shows_all_it_has_before_its_first_use(library: str) -> None:
+    source = f"""
+        return function()
+          local count = 0
+          for name, value in pairs({library}) do
+            assert({library}[name] == value)
+            count = count + 1
+          end
+          assert(count > 5, count)
+        end
+    """
+    assert handle(make_vm(source), {}) == Success()
+
+
 def test_libraries_can_be_walked() -> None:
     assert (
         run("""

@@ -2,9 +2,10 @@
 --
 -- Called as chunk(part, later, tick) in a trusted environment. `part(name, ...)` runs another file of
 -- this folder with arguments and gives its results, `later(make)` what `make` gives at the first look.
--- `tick()` lets others run; it may raise. Gives plain tables `math` and `os`, the functions `collectgarbage` and `tonumber`, `arithmetic`, which makes the
--- metamethods of strings from C's, and `loaders` that make the tables `string`, `table` and `utf8`;
--- to make them read-only, and `string` the index of the string metatable, is the caller's business.
+-- `tick()` lets others run; it may raise. Gives plain tables `math` and `os`, the functions
+-- `collectgarbage` and `tonumber`, `arithmetic`, which makes the metamethods of strings from C's, and
+-- `loaders` that make the tables `string`, `table` and `utf8`; to make them read-only, and `string` the
+-- index of the string metatable, is the caller's business.
 
 local part, later, tick = ...
 

@@ -16,6 +16,9 @@ local part, later, spend = ...
 
 local collectgarbage, rawset, setmetatable = collectgarbage, rawset, setmetatable
 
+-- A whole collection of more would stop everybody, and gain little.
+local SMALL = 512 -- KiB
+
 local work = part("codec/work", spend)
 local output = later(function()
   return part("codec/output", work)
@@ -26,7 +29,9 @@ return setmetatable({ null = work.null, is_object = work.is_object }, {
   __index = function(codec, name)
     local convert = part("codec/" .. name, work, output)
     rawset(codec, name, convert)
-    collectgarbage() -- what it was loaded from is as large as itself
+    if collectgarbage("count") < SMALL then
+      collectgarbage() -- what it was loaded from is as large as itself
+    end
     return convert
   end,
 })
