@@ -65,6 +65,7 @@ def test_a_raised_string_fails_with_its_place() -> None:
     assert failure.error.message == "app.lua:2: broken"
     assert "app.lua:2" in failure.stack
     assert "boot.lua" not in failure.stack
+    assert "tail calls" not in failure.stack
 
 
 @pytest.mark.parametrize("way", ["error", "return nil,"])

@@ -304,9 +304,11 @@ def _details(packed: bytes) -> dict[str, object] | None:
 
 def _own_frames(stack: str) -> str:
     """Leaves out the frames of the host's own chunks."""
-    lines = stack.strip().splitlines()
     ours = (bytecode.FRAME, "[C]: in function 'xpcall'")
-    return "\n".join(line for line in lines if not line.lstrip().startswith(ours))
+    lines = [line for line in stack.strip().splitlines() if not line.lstrip().startswith(ours)]
+    while lines and lines[-1].strip() == "(...tail calls...)":  # by which ours came to the script's
+        lines.pop()
+    return "\n".join(lines)
 
 
 def _call_error(outcome: Outcome, program: str) -> CallError:
